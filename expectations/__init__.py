@@ -1,0 +1,1 @@
+"""What must hold: suites declared per table, reconciliations, and the small adapter that runs them."""

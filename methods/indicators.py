@@ -1,0 +1,235 @@
+"""Indicators from settled variables: published figures, ratios, growth, gaps to a reference, ranks.
+
+Each function returns rows of the long table without `indicator_id` and `release_added`, columns COLUMNS.
+Nothing here reads the catalogue: it hands over one of the specifications below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import polars as pl
+
+COLUMNS = (
+    "territory_id", "level", "year", "sex", "age", "reference", "value", "obs_status", "conf_status", "grade",
+    "lower", "upper", "interval_kind", "weight", "reason", "masked_parts", "cog_year_source", "source_ids",
+)
+TOTAL = "_T"
+NO_REFERENCE = "_Z"
+MEDIAN_RULED_OUT = "mediane_non_sommable"
+
+# settled rows (see methods.settle) of one variable, with source_id, edition, cog_year and issue
+Variables = Callable[[str], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A variable as settled: source -> variable, in order of preference; `ages` maps an age code to the
+    variable of that group; `weight` is the variable giving the population the value bears on."""
+
+    variables: Mapping[str, str]
+    ages: Mapping[str, str] = field(default_factory=dict[str, str])
+    weight: str | None = None
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a ratio: coefficient x variable, `lag` years before the year of the indicator."""
+
+    variable: str
+    coefficient: float = 1.0
+    lag: int = 0
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """scale x sum of terms / sum of terms, both summed over the same territory (never a mean of ratios)."""
+
+    numerator: Sequence[Term]
+    denominator: Sequence[Term]
+    scale: float = 100.0
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Mean annual growth (%) of an indicator over `span` years: ((x(t)/x(t-span))^(1/span) - 1) x 100."""
+
+    of: str
+    span: int = 5
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Distance of an indicator to the same figure of the territory above, in points or as a ratio (%)."""
+
+    of: str
+    kind: Literal["points", "ratio"]
+    references: Sequence[str] = ("EPCI", "DEP", "REG", "METRO")
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Descending rank (1 = highest value, ties at the smallest rank) within a stated universe of communes."""
+
+    of: str
+    universe: str = "COM_METRO"
+
+
+Specification = Published | Ratio | Growth | Gap | Rank
+
+
+def published(spec: Published, variables: Variables) -> pl.DataFrame:
+    """Settled figures as observations; where several sources have a territory and year, the first wins, a
+    figure published for the territory before one aggregated here."""
+    groups = {TOTAL: spec.variables, **{age: {s: v for s in spec.variables} for age, v in spec.ages.items()}}
+    parts = [
+        variables(variable)
+        .filter(pl.col("source_id") == source)
+        .with_columns(age=pl.lit(age), _rank=pl.lit(rank))
+        for age, by_source in groups.items()
+        for rank, (source, variable) in enumerate(by_source.items())
+    ]
+    rows = _prefer(pl.concat(parts), ["territory_id", "year", "age"])
+    if spec.weight is not None:
+        weights = _prefer(variables(spec.weight).with_columns(_rank=pl.lit(0)), ["territory_id", "year"])
+        rows = rows.join(
+            weights.select("territory_id", "year", weight="value"), on=["territory_id", "year"], how="left"
+        )
+        # the population of a group (an age of referent) is not published: no weight rather than a wrong one
+        rows = rows.with_columns(weight=pl.when(pl.col("age") == TOTAL).then("weight"))
+    else:
+        rows = rows.with_columns(weight=pl.lit(None, pl.Float64))
+    return rows.with_columns(sex=pl.lit(TOTAL), reference=pl.lit(NO_REFERENCE)).pipe(_provenance)
+
+
+def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
+    """A ratio of counts of one source and edition; null, with the reason, when any term is null."""
+    key = ["territory_id", "level", "source_id", "edition", "cog_year", "issue", "year"]
+    terms = [("num", t) for t in spec.numerator] + [("den", t) for t in spec.denominator]
+    wide: pl.DataFrame | None = None
+    for i, (_, term) in enumerate(terms):
+        column = variables(term.variable).select(
+            *key[:-1], (pl.col("year") + term.lag).cast(pl.Int16).alias("year"),
+            (pl.col("value") * term.coefficient).alias(f"v{i}"),
+            pl.col("reason").alias(f"r{i}"), pl.col("obs_status").alias(f"o{i}"),
+            pl.col("conf_status").alias(f"c{i}"), pl.col("aggregated").alias(f"a{i}"),
+        )
+        wide = column if wide is None else wide.join(column, on=key)
+    assert wide is not None, "a ratio has at least one term"
+
+    def total(part: str) -> pl.Expr:
+        return pl.sum_horizontal(
+            [pl.col(f"v{i}") for i, (p, _) in enumerate(terms) if p == part], ignore_nulls=False
+        )
+
+    def first(prefix: str) -> pl.Expr:
+        unknown = [
+            pl.when(pl.col(f"v{i}").is_null()).then(pl.col(f"{prefix}{i}")) for i in range(len(terms))
+        ]
+        return pl.coalesce(unknown)
+
+    rows = wide.with_columns(num=total("num"), den=total("den")).with_columns(
+        value=pl.when(pl.col("den") > 0).then(spec.scale * pl.col("num") / pl.col("den")), weight=pl.col("den")
+    )
+    known = pl.col("value").is_not_null()
+    rows = rows.with_columns(
+        obs_status=pl.when(known).then(pl.lit("A")).otherwise(first("o").fill_null("M")),
+        conf_status=pl.when(known).then(pl.lit("F")).otherwise(first("c").fill_null("F")),
+        grade=pl.when(known).then(pl.lit("A")),
+        reason=pl.when(known).then(None).otherwise(first("r").fill_null("sans_objet")),
+        aggregated=pl.any_horizontal([pl.col(f"a{i}") for i in range(len(terms))]),
+        _rank=pl.lit(0),
+        sex=pl.lit(TOTAL), age=pl.lit(TOTAL), reference=pl.lit(NO_REFERENCE),
+        lower=pl.lit(None, pl.Float64), upper=pl.lit(None, pl.Float64),
+        interval_kind=pl.lit(None, pl.String), masked_parts=pl.lit(None, pl.Int32),
+    )
+    return _prefer(rows, ["territory_id", "year"]).pipe(_provenance)
+
+
+def growth(spec: Growth, base: pl.DataFrame) -> pl.DataFrame:
+    """Mean annual growth between year t - span and t of the observations `base`; null where either is null."""
+    key = ["territory_id", "sex", "age", "reference", "year"]
+    before = base.select(
+        *key[:-1], (pl.col("year") + spec.span).cast(pl.Int16).alias("year"),
+        before="value", before_reason="reason", before_sources="source_ids",
+    )
+    rows = base.join(before, on=key)
+    known = pl.col("value").is_not_null() & (pl.col("before") > 0)
+    change = ((pl.col("value") / pl.col("before")) ** (1 / spec.span) - 1) * 100
+    return rows.with_columns(
+        value=pl.when(known & (pl.col("value") > 0)).then(change),
+        reason=pl.when(known).then(None)
+        .otherwise(pl.coalesce("reason", "before_reason", pl.lit("sans_objet"))),
+        obs_status=pl.when(known).then(pl.lit("A")).otherwise(pl.lit("O")),
+        conf_status=pl.lit("F"),
+        grade=pl.when(known).then(pl.lit("A")),
+        source_ids=_join_sources("before_sources", "source_ids"),
+        **_no_interval(),
+        weight=pl.lit(None, pl.Float64),
+    ).select(COLUMNS)
+
+
+def gap(spec: Gap, base: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
+    """Gaps of communes, arrondissements and EPCI to the territories above them: `reference` is the latter.
+
+    base: observations of the indicator; parents: (territory_id, reference, reference_level). Only pairs of
+    published values give a row: a bound never enters a gap.
+    """
+    known = base.filter(pl.col("value").is_not_null() & (pl.col("age") == TOTAL) & (pl.col("sex") == TOTAL))
+    above = known.select(
+        pl.col("territory_id").alias("reference"), "year", above="value", above_sources="source_ids",
+    )
+    rows = (
+        known.drop("reference")
+        .join(parents.filter(pl.col("reference_level").is_in(list(spec.references))), on="territory_id")
+        .join(above, on=["reference", "year"])
+    )
+    distance = (
+        pl.col("value") - pl.col("above") if spec.kind == "points" else 100 * pl.col("value") / pl.col("above")
+    )
+    return rows.with_columns(
+        value=distance, grade=pl.lit("A"), source_ids=_join_sources("source_ids", "above_sources"),
+        **_no_interval(), weight=pl.lit(None, pl.Float64),
+    ).select(COLUMNS)
+
+
+def rank(spec: Rank, base: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame:
+    """Rank among the territories of `universe` (column territory_id) that have a published value that year."""
+    rows = base.filter(
+        pl.col("value").is_not_null() & (pl.col("age") == TOTAL) & (pl.col("sex") == TOTAL)
+    ).join(universe.select("territory_id"), on="territory_id", how="semi")
+    return rows.with_columns(
+        value=pl.col("value").rank("min", descending=True).over("year").cast(pl.Float64),
+        weight=pl.len().over("year").cast(pl.Float64),  # how many territories are ranked
+        reference=pl.lit(spec.universe), grade=pl.lit("A"), **_no_interval(),
+    ).select(COLUMNS)
+
+
+def _prefer(rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """One row per key: published before aggregated, then the preferred source, then the latest issue."""
+    if rows.select("source_id", "edition").n_unique() == rows.select("year").n_unique() == 1:
+        return rows
+    order = [*key, "aggregated", "_rank", "issue"]
+    descending = [False] * (len(order) - 1) + [True]
+    return rows.sort(order, descending=descending).unique(key, keep="first", maintain_order=True)
+
+
+def _provenance(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        cog_year_source=pl.col("cog_year").cast(pl.Int16),
+        source_ids=pl.format("{}/{}", "source_id", "edition"),
+    ).select(COLUMNS)
+
+
+def _no_interval() -> dict[str, pl.Expr]:
+    return {
+        "lower": pl.lit(None, pl.Float64), "upper": pl.lit(None, pl.Float64),
+        "interval_kind": pl.lit(None, pl.String), "masked_parts": pl.lit(None, pl.Int32),
+    }
+
+
+def _join_sources(first: str, second: str) -> pl.Expr:
+    same = pl.col(first) == pl.col(second)
+    return pl.when(same).then(pl.col(first)).otherwise(pl.format("{};{}", first, second))

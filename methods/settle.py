@@ -1,0 +1,233 @@
+"""Moving one edition's figures to the territories of the reference COG ("on one geography").
+
+The producer's own figure wins where the published territory is the same set of communes as the reference
+territory. Elsewhere the figure is aggregated from the edition's communes by the variable's rule, or left null
+with a reason. Nothing here knows a source or an indicator: variables come with their rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+Aggregation = Literal["sum", "weighted_mean", "distribution", "none"]
+
+KNOWN_SHARE = 0.99  # a rate of a union is exact only when members holding this share of the weight are known
+UNKNOWN_WEIGHT = 100.0  # a commune whose persons are masked holds fewer than 100 (Filosofi's lowest threshold)
+
+SETTLED = (
+    "territory_id", "level", "year", "variable", "value", "lower", "upper", "obs_status", "conf_status",
+    "grade", "interval_kind", "reason", "masked_parts", "aggregated",
+)
+KEY = ["territory_id", "level", "year", "variable"]
+
+
+@dataclass(frozen=True)
+class VariableRule:
+    """How a variable of a source combines: `weight` is the variable holding the weights, `step` the rounding
+    of the figures published by commune (a rate printed 44 with step 1 lies in [43.5, 44.5])."""
+
+    variable: str
+    aggregation: Aggregation
+    weight: str | None = None
+    step: float = 0.0
+
+
+def settle(
+    values: pl.DataFrame,
+    *,
+    same: pl.DataFrame,
+    groups: pl.DataFrame,
+    cities: pl.DataFrame,
+    rules: Sequence[VariableRule],
+) -> pl.DataFrame:
+    """One edition's figures on the reference territories.
+
+    values: core frame of one edition (one row per level, code, year, variable).
+    same: (level, code, territory_id), published territories that are a reference territory.
+    groups: (territory_id, level, code, partial), the edition's communes of every reference territory; `partial`
+        where the commune was split and only a part is inside.
+    cities: (code, arm), the arrondissements municipaux of Paris, Lyon and Marseille.
+    Returns one row per territory, year and variable of the edition's universe, columns SETTLED.
+    """
+    names = [r.variable for r in rules]
+    values = values.with_columns(
+        pl.col("variable").cast(pl.String), pl.col("level").cast(pl.String),
+        pl.col("obs_status").cast(pl.String), pl.col("conf_status").cast(pl.String),
+    ).filter(pl.col("variable").is_in(names))
+    values = _with_whole_cities(values, cities, [r.variable for r in rules if r.aggregation == "sum"])
+    direct = _published(values, same)
+    communes = values.filter(pl.col("level") == "COM")
+    parts = [direct]
+    targets = _targets(communes, direct, groups)
+    for rule in rules:
+        missing = targets.filter(pl.col("variable") == rule.variable)
+        if missing.height:
+            parts.append(_aggregate(missing, communes, groups, rule))
+    return pl.concat(parts)
+
+
+def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
+    """The producer's figures of territories that are a reference territory."""
+    bounded = pl.col("lower").is_not_null() | pl.col("upper").is_not_null()
+    masked = pl.col("value").is_null()
+    status = pl.col("obs_status")
+    return (
+        values.join(same.with_columns(pl.col("level").cast(pl.String)), on=["level", "code"])
+        .with_columns(
+            grade=pl.when(~masked).then(pl.lit("A")),
+            interval_kind=pl.when(bounded).then(pl.lit("bound")),
+            reason=pl.when(masked & bounded).then(pl.lit("borne"))
+            .when(masked & (status == "Q")).then(pl.lit("secret"))
+            .when(masked & (status == "N")).then(pl.lit("non_significatif"))
+            .when(masked).then(pl.lit("non_disponible")),
+            aggregated=pl.lit(False),
+        )
+        .select(SETTLED)
+    )
+
+
+def _targets(communes: pl.DataFrame, direct: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """Reference territories touched by the edition's communes and not published: (KEY, members, partial)."""
+    known = communes.select("year", "variable").unique()
+    universe = (
+        groups.join(communes.select("code").unique(), on="code", how="semi")
+        .select("territory_id").unique()
+    )
+    whole = (
+        groups.join(universe, on="territory_id", how="semi")
+        .group_by("territory_id", "level")
+        .agg(members=pl.len(), partial=pl.col("partial").any())
+    )
+    return whole.join(known, how="cross").join(direct.select(KEY), on=KEY, how="anti")
+
+
+def _aggregate(
+    targets: pl.DataFrame, communes: pl.DataFrame, groups: pl.DataFrame, rule: VariableRule
+) -> pl.DataFrame:
+    """One variable for the territories that are not published, by its rule."""
+    if rule.aggregation in ("distribution", "none"):
+        reason = "mediane_non_sommable" if rule.aggregation == "distribution" else "perimetre_modifie"
+        return _null_rows(targets, reason)
+    own = communes.filter(pl.col("variable") == rule.variable)
+    cells = targets.join(groups.select("territory_id", "code"), on="territory_id").join(
+        own.select("code", "year", "value", "lower", "upper", "obs_status", "masked_parts"),
+        on=["code", "year"], how="left",
+    )
+    combined = _sum(cells) if rule.aggregation == "sum" else _weighted_mean(cells, communes, rule)
+    return combined.select(SETTLED)
+
+
+def _sum(cells: pl.DataFrame) -> pl.DataFrame:
+    """Counts of a union: exact when every member is known, a bound when some are bounds, else null.
+
+    A member absent from the edition leaves the union null: a sum of what is there is not the union's count.
+    """
+    low = pl.coalesce("lower", "value")
+    high = pl.coalesce("upper", "value")
+    present = pl.col("obs_status").is_not_null().sum()
+    summed = cells.group_by(*KEY, "members", "partial").agg(
+        total=pl.col("value").sum(), known=pl.col("value").is_not_null().sum(),
+        low=low.sum(), lows=low.is_not_null().sum(), high=high.sum(), highs=high.is_not_null().sum(),
+        bounded=(pl.col("lower").is_not_null() | pl.col("upper").is_not_null()).any(),
+        masked=(pl.col("obs_status") == "Q").any(), present=present,
+        masked_parts=pl.when(pl.col("masked_parts").is_not_null().any()).then(pl.col("masked_parts").sum()),
+    )
+    whole = ~pl.col("partial")
+    exact = whole & (pl.col("known") == pl.col("members"))
+    bound = whole & pl.col("bounded") & (pl.col("lows") == pl.col("members"))
+    top = whole & pl.col("bounded") & (pl.col("highs") == pl.col("members"))
+    return summed.with_columns(
+        value=pl.when(exact).then("total"),
+        lower=pl.when(bound).then("low"),
+        upper=pl.when(top).then("high"),
+        obs_status=pl.when(exact).then(pl.lit("A")).when(pl.col("masked")).then(pl.lit("Q"))
+        .otherwise(pl.lit("O")),
+        conf_status=pl.when(exact | ~pl.col("masked")).then(pl.lit("F")).otherwise(pl.lit("A")),
+        grade=pl.when(exact).then(pl.lit("A")),
+        interval_kind=pl.when(bound | top).then(pl.lit("bound")),
+        reason=pl.when(exact).then(None).when(pl.col("partial")).then(pl.lit("scission_sans_part"))
+        .when(bound).then(pl.lit("borne")).when(pl.col("masked") & (pl.col("present") == pl.col("members")))
+        .then(pl.lit("secret")).otherwise(pl.lit("couverture_insuffisante")),
+        masked_parts=pl.col("masked_parts").cast(pl.Int32),
+        aggregated=pl.lit(True),
+    )
+
+
+def _weighted_mean(cells: pl.DataFrame, communes: pl.DataFrame, rule: VariableRule) -> pl.DataFrame:
+    """A rate of a union: mean of the members' rates weighted by their own denominator.
+
+    Exact (grade A) when members holding 99 % of the weight are known; its certain bounds come from the rounding
+    of each rate and from letting the unknown members run from 0 to 100 %. Below 99 % the value is null.
+    """
+    weights = communes.filter(pl.col("variable") == rule.weight).select("code", "year", weight="value")
+    half = rule.step / 2
+    known = pl.col("value").is_not_null()
+    w = pl.col("weight").fill_null(UNKNOWN_WEIGHT)
+    low = pl.when(known).then((pl.col("value") - half).clip(0, 100)).otherwise(pl.col("lower").fill_null(0.0))
+    high = pl.when(known).then((pl.col("value") + half).clip(0, 100)).otherwise(
+        pl.col("upper").fill_null(100.0)
+    )
+    mean = (
+        cells.join(weights, on=["code", "year"], how="left")
+        .group_by(*KEY, "members", "partial")
+        .agg(
+            all=w.sum(), some=w.filter(known).sum(), mass=(w * pl.col("value")).sum(),
+            low=(w * low).sum(), high=(w * high).sum(), masked=(pl.col("obs_status") == "Q").any(),
+        )
+    )
+    exact = ~pl.col("partial") & (pl.col("some") >= KNOWN_SHARE * pl.col("all")) & (pl.col("some") > 0)
+    return mean.with_columns(
+        value=pl.when(exact).then(pl.col("mass") / pl.col("some")),
+        lower=pl.when(exact).then(pl.col("low") / pl.col("all")),
+        upper=pl.when(exact).then(pl.col("high") / pl.col("all")),
+        obs_status=pl.when(exact).then(pl.lit("A")).otherwise(pl.lit("O")),
+        conf_status=pl.lit("F"),
+        grade=pl.when(exact).then(pl.lit("A")),
+        interval_kind=pl.when(exact).then(pl.lit("bound")),
+        reason=pl.when(exact).then(None).when(pl.col("partial")).then(pl.lit("scission_sans_part"))
+        .otherwise(pl.lit("couverture_insuffisante")),
+        masked_parts=pl.lit(None, pl.Int32),
+        aggregated=pl.lit(True),
+    )
+
+
+def _null_rows(targets: pl.DataFrame, reason: str) -> pl.DataFrame:
+    """Territories for which the rule forbids a figure, with the reason."""
+    return targets.select(
+        *KEY,
+        *(pl.lit(None, pl.Float64).alias(c) for c in ("value", "lower", "upper")),
+        obs_status=pl.lit("O"), conf_status=pl.lit("F"), grade=pl.lit(None, pl.String),
+        interval_kind=pl.lit(None, pl.String), reason=pl.lit(reason),
+        masked_parts=pl.lit(None, pl.Int32), aggregated=pl.lit(True),
+    ).select(SETTLED)
+
+
+def _with_whole_cities(values: pl.DataFrame, cities: pl.DataFrame, summable: Sequence[str]) -> pl.DataFrame:
+    """Adds Paris, Lyon or Marseille as a commune where the edition has it only by arrondissement.
+
+    Only counts, and only when every arrondissement is there; a city already published is left alone, so that it
+    is never counted twice.
+    """
+    districts = values.filter((pl.col("level") == "ARM") & pl.col("variable").is_in(list(summable)))
+    if districts.height == 0:
+        return values
+    cells = (
+        cities.rename({"code": "city"})
+        .join(districts.select("year", "variable").unique(), how="cross")
+        .join(districts.rename({"code": "arm"}), on=["arm", "year", "variable"], how="left")
+        .with_columns(territory_id=pl.col("city"), level=pl.lit("COM"), partial=pl.lit(False))
+        .with_columns(members=pl.len().over("city", "year", "variable"))
+    )
+    summed = (
+        _sum(cells)
+        .filter(pl.col("present") == pl.col("members"))
+        .rename({"territory_id": "code"})
+        .with_columns(mark=pl.lit(None, pl.String))
+    )
+    columns = ["level", "code", "year", "variable"]
+    added = summed.join(values.filter(pl.col("level") == "COM"), on=columns, how="anti")
+    return pl.concat([values.drop("mark"), added.select(values.drop("mark").columns)])

@@ -1,0 +1,108 @@
+"""The description of a dataset (`description.yaml`): who publishes it, under which licence, which editions.
+
+One description, one folder. A future edition in a known layout is one more entry under `editions`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, Protocol
+from collections.abc import Mapping
+
+import polars as pl
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ROOT = Path(__file__).parent
+Format = Literal["zip", "csv", "txt", "xls", "xlsx"]
+
+
+class Member(BaseModel):
+    """One table of an edition: a file of the archive (or the file itself) and, in a workbook, a sheet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | None = None  # name inside the archive; None when the file is not an archive
+    sheet: str | None = None
+    level: str | None = None  # territorial level of the rows, when the member holds only one
+    table: str | None = None  # which of the dataset's tables this is, when it has several
+
+
+class Edition(BaseModel):
+    """One published edition of a dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    edition: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")  # key inside the source
+    data_year: int
+    cog_year: int | None = None  # geography of the codes
+    url: str = Field(pattern=r"^https://")
+    url_verified: bool = True
+    format: Format
+    layout: str = "default"  # which of the parser's layouts
+    members: tuple[Member, ...] = ()
+    issue: int = 1  # within a data year, the highest issue wins
+    note: str | None = None
+
+
+class Source(BaseModel):
+    """A dataset: grain and variables are those of its `parse` module."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source_id: str
+    title: str  # French, as shown to users
+    producer: str
+    owner: str
+    licence: str
+    diffusion: Literal["public", "partner"] = "public"
+    homepage: str | None = None
+    kind: Literal["values", "geography"] = "values"
+    parser: str | None = None  # folder whose parse.py is used, when not this one
+    tested_on: Literal["real", "generated"] = "real"
+    editions: tuple[Edition, ...]
+
+    @model_validator(mode="after")
+    def _keys_are_unique(self) -> Source:
+        keys = [e.edition for e in self.editions]
+        double = sorted({k for k in keys if keys.count(k) > 1})
+        if double:
+            raise ValueError(f"{self.source_id}: edition keys declared twice: {double}")
+        return self
+
+    def edition(self, key: str) -> Edition:
+        """The edition of that key; KeyError names the known ones."""
+        for e in self.editions:
+            if e.edition == key:
+                return e
+        raise KeyError(f"{self.source_id}: no edition {key!r}; known: {[e.edition for e in self.editions]}")
+
+
+class Parse(Protocol):
+    """What each `parse.py` offers: bytes of the members -> one typed frame."""
+
+    def __call__(self, source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.DataFrame: ...
+
+
+def load_source(folder: Path) -> Source:
+    """The description of one dataset folder. Raises pydantic.ValidationError with the faulty key."""
+    source = Source.model_validate(yaml.safe_load((folder / "description.yaml").read_text(encoding="utf-8")))
+    if source.source_id != folder.name:
+        raise ValueError(f"{folder}: source_id is {source.source_id!r}, expected {folder.name!r}")
+    return source
+
+
+@lru_cache(maxsize=1)
+def load_sources() -> dict[str, Source]:
+    """Every declared dataset, by source_id, in alphabetical order."""
+    return {
+        p.parent.name: load_source(p.parent)
+        for p in sorted(ROOT.glob("*/description.yaml"))
+    }
+
+
+def parser_of(source: Source) -> Parse:
+    """The `parse` function of a dataset."""
+    return import_module(f"sources.{source.parser or source.source_id}.parse").parse

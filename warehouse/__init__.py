@@ -1,0 +1,1 @@
+"""What we publish: table models, the indicator catalogue, SQL views, building and swapping a release."""
