@@ -1,4 +1,4 @@
-"""What a check answers: one row of table `quality_check`, its message for a person, and what stops publication."""
+"""What a check answers: one row of table `quality_check`, its message, and what stops publication."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class CheckResult:
             return f"{head} : conforme. Attendu : {self.expected}. Trouvé : {self.observed}."
         if not self.computed:
             return (
-                f"{head} : {self.observed}. Attendu : {self.expected}. À faire : corriger le contrôle ou la table "
-                "qu'il lit (colonne absente, fichier illisible) ; tant qu'il n'est pas calculé, rien n'est publié."
+                f"{head} : {self.observed}. Attendu : {self.expected}. À faire : corriger le contrôle ou la "
+                "table qu'il lit (colonne absente, fichier illisible) ; sans son résultat, rien n'est publié."
             )
         where = f" Où : {self.sample}." if self.sample else ""
         todo = (
-            "la publication est arrêtée et la dernière version reste en place ; comparer ces lignes au fichier du "
-            "producteur, puis corriger la lecture, ou déclarer l'exception et sa cause, et relancer"
+            "la publication est arrêtée et la dernière version reste en place ; comparer ces lignes au fichier "
+            "du producteur, puis corriger la lecture, ou déclarer l'exception et sa cause, et relancer"
             if self.severity == "critical"
             else "la publication continue ; regarder ces lignes et, si l'écart est expliqué, le déclarer"
         )
@@ -89,15 +89,16 @@ def result(
     expected: str,
     observed: str,
     rows_failed: int | None,
+    passed: bool | None = None,
     sample: Iterable[object] = (),
 ) -> CheckResult:
-    """A computed check: it passed when no row failed (`rows_failed` 0 or None)."""
+    """A computed check: unless `passed` says otherwise, it passed when no row failed."""
     return CheckResult(
         check_id=check_id,
         suite=suite,
         table_name=table_name,
         severity=severity,
-        passed=not rows_failed,
+        passed=not rows_failed if passed is None else passed,
         observed=observed,
         expected=expected,
         rows_failed=rows_failed,

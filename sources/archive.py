@@ -1,7 +1,7 @@
 """What a downloaded body is: whether it keeps its description's promise, and the members of an archive.
 
-Names and sizes written inside an archive are never trusted: nothing is unpacked to disk, unsafe names are refused,
-and what is unpacked is counted while it is read.
+Names and sizes written inside an archive are never trusted: nothing is unpacked to disk, unsafe names are
+refused, and what is unpacked is counted while it is read.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ CHUNK = 1024**2
 
 OLE2 = bytes.fromhex("d0cf11e0a1b11ae1")
 ZIP = b"PK\x03\x04"
+SIGNATURES = {
+    ZIP: "une archive zip",
+    OLE2: "un classeur Excel 97-2003 (OLE2)",
+    b"%PDF": "un PDF",
+    b"\x1f\x8b": "un fichier gzip",
+}
 FORMATS = {
     "zip": "une archive zip",
     "xlsx": "un classeur Excel (.xlsx)",
@@ -41,8 +47,8 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtime
 def members(source: Source, edition: Edition, data: bytes | Path) -> dict[str, bytes]:
     """The tables of a body: {member promised by the description: bytes}, or every file when none is promised.
 
-    A promised name is looked for as it is, then by its last part (producers add and drop a folder). A body that is
-    not an archive is its own only member, named by the last part of the URL's path.
+    A promised name is looked for as it is, then by its last part (producers add and drop a folder). A body
+    that is not an archive is its own only member, named by the last part of the URL's path.
     Raises LayoutError when a promised member is missing or ambiguous, BodyRefusedError when the archive is
     unreadable, names files outside itself or unpacks beyond the limits.
     """
@@ -57,7 +63,7 @@ def members(source: Source, edition: Edition, data: bytes | Path) -> dict[str, b
 def check_body(source: Source, edition: Edition, data: bytes | Path, content_type: str | None = None) -> None:
     """Whether a body is what the description promises; returns nothing, or raises.
 
-    zip: readable, promised members present and intact (CRC). xlsx: the same, and a workbook. xls: an OLE2 file.
+    zip: readable, promised members present and intact (CRC). xlsx: the same, and a workbook. xls: OLE2.
     csv, txt: not empty, no HTML nor JSON, no NUL, decodable as UTF-8 or cp1252.
     Raises BodyRefusedError, or LayoutError when a promised member is missing.
     """
@@ -66,7 +72,7 @@ def check_body(source: Source, edition: Edition, data: bytes | Path, content_typ
     if not head.strip():
         raise refusal(source, edition, head, content_type)
     if edition.format in ("csv", "txt"):
-        if _is_markup(head) or head.startswith((ZIP, OLE2, b"%PDF", b"\x1f\x8b")):
+        if _is_markup(head) or head.startswith(tuple(SIGNATURES)):
             raise refusal(source, edition, head, content_type)
         _check_text(source, edition, data)
     elif edition.format == "xls":
@@ -90,10 +96,13 @@ def refusal(
     """The error for a body that is not what was promised; `head` is its beginning."""
     served = f", servi comme « {content_type} »" if content_type else ""
     return BodyRefusedError(
-        source.source_id, edition.edition, FORMATS[edition.format], (found or _looks_like(head)) + served,
-        f"ouvrir {edition.url} dans un navigateur : si le site est en maintenance, relancer plus tard ; si le "
-        f"fichier a changé d'adresse ou de format, corriger sources/{source.source_id}/description.yaml. "
-        "La dernière version reçue est gardée",
+        source.source_id,
+        edition.edition,
+        FORMATS[edition.format],
+        (found or _looks_like(head)) + served,
+        f"ouvrir {edition.url} dans un navigateur : si le site est en maintenance, relancer plus tard ; "
+        "si le fichier a changé d'adresse ou de format, corriger "
+        f"sources/{source.source_id}/description.yaml. La dernière version reçue est gardée",
         file=file_name(edition),
     )
 
@@ -108,8 +117,7 @@ def _looks_like(head: bytes) -> str:
         label = html.unescape(title[1].decode("utf-8", "replace")).strip()[:80] if title else ""
         kind = "du JSON" if text[:1] in b"{[" else "une page HTML ou XML"
         return f"{kind} « {label} »" if label else kind
-    for start, name in ((ZIP, "une archive zip"), (OLE2, "un classeur Excel 97-2003 (OLE2)"), (b"%PDF", "un PDF"),
-                        (b"\x1f\x8b", "un fichier gzip")):
+    for start, name in SIGNATURES.items():
         if head.startswith(start):
             return name
     return f"autre chose, qui commence par {head[:24]!r}"
@@ -127,7 +135,8 @@ def _check_text(source: Source, edition: Edition, data: bytes | Path) -> None:
     with _opened(data) as file:
         while chunk := file.read(CHUNK):
             if (nul := chunk.find(b"\0")) >= 0:
-                raise refusal(source, edition, b"", found=f"un octet nul en position {at + nul} (fichier binaire ou UTF-16)")
+                found = f"un octet nul en position {at + nul} (fichier binaire ou UTF-16)"
+                raise refusal(source, edition, b"", found=found)
             decoders = [d for d in decoders if _decodes(d, chunk)]
             at += len(chunk)
     if not any(_decodes(d, b"", final=True) for d in decoders):
@@ -149,8 +158,9 @@ def _unpack(source: Source, edition: Edition, data: bytes | Path) -> Iterator[tu
     """
     packed = len(data) if isinstance(data, bytes) else data.stat().st_size
     unpacked = 0
+    file = _opened(data)
     try:
-        with _opened(data) as file, zipfile.ZipFile(file) as archive:
+        with file, zipfile.ZipFile(file) as archive:
             for name, entry in _wanted(source, edition, archive):
                 yield name, b""
                 with archive.open(entry) as member:
@@ -160,7 +170,9 @@ def _unpack(source: Source, edition: Edition, data: bytes | Path) -> Iterator[tu
                         yield name, chunk
     except DAMAGE as error:
         raise refusal(
-            source, edition, b"",
+            source,
+            edition,
+            b"",
             found=f"une archive tronquée ou illisible de {packed} octets ({error or type(error).__name__})",
         ) from error
 
@@ -171,18 +183,21 @@ def _wanted(source: Source, edition: Edition, archive: zipfile.ZipFile) -> list[
     for entry in archive.infolist():
         name = safe_name(entry.filename)
         if name is None or not _is_plain(entry):
-            raise refusal(source, edition, b"", found=f"une archive au contenu suspect : « {entry.filename[:200]} »")
+            found = f"une archive au contenu suspect : « {entry.filename[:200]} »"
+            raise refusal(source, edition, b"", found=found)
         if not entry.is_dir() and not entry.filename.endswith("\\"):
             entries.append((name, entry))
     if edition.format == "xlsx":
         if not any(name == "[Content_Types].xml" for name, _ in entries):
-            raise refusal(source, edition, b"", found=f"une archive zip qui n'est pas un classeur : {_names(entries)}")
+            found = f"une archive zip qui n'est pas un classeur : {_names(entries)}"
+            raise refusal(source, edition, b"", found=found)
         return entries
     promised = dict.fromkeys(m.path for m in edition.members if m.path)
     if promised:
         return [(path, _find(source, edition, entries, path)) for path in promised]
     if len({name for name, _ in entries}) < len(entries):
-        raise refusal(source, edition, b"", found=f"une archive où un nom revient deux fois : {_names(entries)}")
+        found = f"une archive où un nom revient deux fois : {_names(entries)}"
+        raise refusal(source, edition, b"", found=found)
     return entries
 
 
@@ -197,14 +212,17 @@ def _find(
     if len(matches) == 1:
         return matches[0]
     raise LayoutError(
-        source.source_id, edition.edition, f"un membre « {path} » dans l'archive",
+        source.source_id,
+        edition.edition,
+        f"un membre « {path} » dans l'archive",
         f"{len(matches) or 'aucun'} de ce nom parmi {_names(entries)}",
-        f"corriger `members` dans sources/{source.source_id}/description.yaml", file=file_name(edition),
+        f"corriger `members` dans sources/{source.source_id}/description.yaml",
+        file=file_name(edition),
     )
 
 
 def safe_name(name: str) -> str | None:
-    """The name of a member as a relative path with `/`, or None when it could point outside (`..`, `/`, `C:`)."""
+    """A member's name as a relative path with `/`, or None when it could point outside (`..`, `/`, `C:`)."""
     parts = name.replace("\\", "/").split("/")
     inside = [p for p in parts if p not in ("", ".")]
     absolute = parts[0] == "" or ":" in name
@@ -222,7 +240,9 @@ def _is_plain(entry: zipfile.ZipInfo) -> bool:
 def _refuse_bomb(source: Source, edition: Edition, name: str, packed: int, unpacked: int) -> None:
     if unpacked > MAX_UNPACKED or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed):
         raise refusal(
-            source, edition, b"",
+            source,
+            edition,
+            b"",
             found=f"une archive de {packed} octets qui en donne plus de {unpacked} (membre « {name} »)",
         )
 

@@ -1,11 +1,11 @@
-"""The raw store: bytes as the producers served them, named by their sha256, and the index of where they came from.
+"""The raw store: bytes as the producers served them, named by sha256, and the index of where they came from.
 
-Nothing is ever changed in place. A body is written to a temporary name, fsynced, renamed; the index is written
-anew beside the old one and renamed over it.
+Nothing is ever changed in place. A body is written to a temporary name, fsynced, renamed; the index is
+written anew beside the old one, and renamed over it.
 
-A process killed between the two leaves a body without a line in the index. That is harmless and needs no repair:
-the next download of the same bytes lands on the same name and is then indexed. A temporary file left behind is
-removed by `sweep`.
+A process killed between the two leaves a body without a line in the index. That is harmless and needs no
+repair: the next download of the same bytes lands on the same name and is then indexed. A temporary file left
+behind is removed by `sweep`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ import polars as pl
 TEMPORARY = ".partiel-"  # start of every temporary name; nothing else in the store starts so
 
 # One row per body retrieved for an edition: a history, rows are only ever added, in order of time.
-INDEX: dict[str, pl.DataType | type[pl.DataType]] = {
-    "source_id": pl.String,
-    "edition": pl.String,
-    "url": pl.String,  # as declared
-    "requested_url": pl.String,  # as asked, behind a mirror for instance
-    "retrieved_at": pl.Datetime("us", "UTC"),
-    "etag": pl.String,
-    "last_modified": pl.String,
-    "sha256": pl.String,
-    "bytes": pl.Int64,
-    "licence": pl.String,
-    "producer": pl.String,
-    "previous_sha256": pl.String,  # body of the edition's row before, when it was another one
-}
+INDEX = pl.Schema(
+    {
+        "source_id": pl.String,
+        "edition": pl.String,
+        "url": pl.String,  # as declared
+        "requested_url": pl.String,  # as asked, behind a mirror for instance
+        "retrieved_at": pl.Datetime("us", "UTC"),
+        "etag": pl.String,
+        "last_modified": pl.String,
+        "sha256": pl.String,
+        "bytes": pl.Int64,
+        "licence": pl.String,
+        "producer": pl.String,
+        "previous_sha256": pl.String,  # body of the edition's row before, when it was another one
+    }
+)
 
 
 class RawStoreError(Exception):
@@ -88,8 +90,9 @@ class Partial:
     def __enter__(self) -> Partial:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.discard()
 
     def write(self, data: bytes) -> None:
@@ -116,7 +119,7 @@ class Partial:
         return self.path
 
     def commit(self) -> str:
-        """The body takes its final name, durably; its sha256. An existing body of that name is replaced by itself."""
+        """The body takes its final name, durably; its sha256. One already there is replaced by the same."""
         self._file.flush()
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
@@ -216,7 +219,7 @@ class RawStore:
     def record(self, files: Sequence[RawFile]) -> list[RawFile]:
         """Adds rows to the index in one write, and returns those added, with their `previous_sha256`.
 
-        A row that says no more than the edition's newest one is left out, so that an unchanged run writes nothing.
+        A row that says no more than the edition's newest one is left out: an unchanged run writes nothing.
         """
         if not files:
             return []
@@ -276,7 +279,7 @@ class RawStore:
                 cache = self._cache
                 if cache is not None and cache[0] == stamp:
                     return cache[1]
-                rows = _Rows(pl.read_parquet(file.read()).select(INDEX).cast(INDEX))
+                rows = _Rows(pl.read_parquet(file.read()).select(INDEX.names()).cast(INDEX))
         except FileNotFoundError:
             return _Rows(pl.DataFrame(schema=INDEX))
         except pl.exceptions.PolarsError as error:
@@ -308,7 +311,7 @@ def _frame(files: Sequence[RawFile]) -> pl.DataFrame:
 
 
 def _abandoned(path: Path) -> bool:
-    """Whether no process holds the file. Index files are not locked, but only written under the store's lock."""
+    """Whether no process holds the file (index files are not locked, but written under the store's lock)."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

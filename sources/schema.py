@@ -56,11 +56,11 @@ EVENTS = {
 # One row per département or région of one COG.
 ZONES = {"level": Level, "code": pl.String, "name": pl.String, "region": pl.String}
 
-# One row per commune and EPCI (or EPT) of one year.
+# One row per commune and zone it belongs to (EPCI, EPT, ARR or ZE) on 1 January of one year.
 COMPOSITION = {
-    "level": Level,  # EPCI or EPT
-    "code": pl.String,  # SIREN of the EPCI
+    "level": Level,  # EPCI, EPT, ARR or ZE
+    "code": pl.String,  # SIREN for EPCI and EPT
     "name": pl.String,
-    "nature": pl.String,  # CC, CA, CU, METRO, METLYON, MGP, EPT...
+    "nature": pl.String,  # of an EPCI, as its source says it: CC, CA, CU, SAN, METRO, MET69, ME; else null
     "commune": pl.String,
 }

@@ -1,4 +1,4 @@
-"""Reading delimited text and workbooks as text, and turning text into numbers. No dataset is named here.
+"""Reading delimited text and workbooks as text, and turning text into typed values. No dataset is named here.
 
 Everything is read as text first, so that marks (`s`, `nd`) and leading zeros survive.
 """
@@ -7,15 +7,84 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import fastexcel
 import polars as pl
 
-from sources.description import Edition, Source
+from sources.archive import file_name
+from sources.description import Edition, Member, Source
 from sources.errors import CellError, LayoutError
+from sources.schema import LEVELS, VALUES, ConfStatus, Level, ObsStatus
 
-THOUSANDS = "[\u00a0\u202f\u2009 ]"  # the spaces that spreadsheets put between thousands
+SPACES = ("\u00a0", "\u202f", "\u2009", " ")  # what spreadsheets put between thousands
+
+T = TypeVar("T")
+
+Status = tuple[str, str]  # obs_status, conf_status
+NORMAL: Status = ("A", "F")
+SECRET: Status = ("Q", "A")  # suppressed by the producer: too few units
+NOT_AVAILABLE: Status = ("O", "F")
+
+# The marks French producers write in place of a number.
+MARKS: dict[str, Status] = {"s": SECRET, "nd": NOT_AVAILABLE, "ns": ("N", "F")}
+
+METROPOLE = "FM"  # code of the level METRO, whatever the file calls it
+ARRONDISSEMENT_MUNICIPAL = r"^(751(0[1-9]|1\d|20)|6938[1-9]|132(0[1-9]|1[0-6]))$"
+
+# What a code of each level looks like in the COG; shorter digits have lost their leading zeros.
+CODE_PATTERNS = {
+    "IRIS": r"^(\d{2}|2[AB])\d{7}$",
+    "COM": r"^(\d{2}|2[AB])\d{3}$",
+    "ARM": ARRONDISSEMENT_MUNICIPAL,
+    "EPCI": r"^2\d{8}$",
+    "EPT": r"^2\d{8}$",
+    "ARR": r"^((\d{2}|2[AB])\d|97\d{2})$",
+    "ZE": r"^\d{4}$",
+    "DEP": r"^(\d{2}|2[AB]|97\d)$",
+    "REG": r"^\d{2}$",
+    "METRO": r"^FM$",
+    "FRANCE": r"^F$",
+}
+CODE_WIDTHS = {
+    "IRIS": 9,
+    "COM": 5,
+    "ARM": 5,
+    "EPCI": 9,
+    "EPT": 9,
+    "ARR": 3,
+    "ZE": 4,
+    "DEP": 2,
+    "REG": 2,
+    "FRANCE": 1,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column of a producer's table becomes: one variable of one year."""
+
+    name: str  # in the file
+    variable: str
+    year: int
+    blank: Status = SECRET  # what an empty cell of this column means
+    rate: bool = False  # a rate printed 5 or 95 stands for [0, 5] or [95, 100]
+    percent: bool = False  # printed as a proportion to the thousandth, kept in percent
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one variable, year and level, sorted by code, columns VALUES."""
+
+    level: str
+    variable: str
+    year: int
+    rows: pl.DataFrame
+
+
+# --- from bytes to text -----------------------------------------------------------------------------------
 
 
 def decode(data: bytes) -> str:
@@ -24,6 +93,22 @@ def decode(data: bytes) -> str:
         return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("cp1252")
+
+
+def member_data(
+    source: Source, edition: Edition, member: Member, files: Mapping[str, bytes]
+) -> tuple[str, bytes]:
+    """Name and bytes of a member. Raises LayoutError when it is not among `files`."""
+    name = member.path or file_name(edition)
+    if name not in files:
+        raise LayoutError(
+            source.source_id,
+            edition.edition,
+            f"le fichier « {name} »",
+            f"les fichiers {sorted(files)}",
+            f"corriger `members` dans sources/{source.source_id}/description.yaml",
+        )
+    return name, files[name]
 
 
 def read_delimited(
@@ -39,7 +124,8 @@ def read_delimited(
     """A delimited file as a frame of text columns, names as in the file, empty cells null.
 
     The separator is found on the first line among `;`, TAB and `,` when not given. `columns` limits what is
-    kept (those present). Raises LayoutError when a required column is missing.
+    kept (those present). Row n of the frame is line n + 2 of the file. Raises LayoutError when the file is
+    not such a table or a required column is missing.
     """
     text = decode(data)
     first = text.split("\n", 1)[0]
@@ -51,8 +137,11 @@ def read_delimited(
         )
     except pl.exceptions.PolarsError as error:
         raise LayoutError(
-            source.source_id, edition.edition, f"un fichier délimité par « {separator} »",
-            str(error).splitlines()[0], "comparer le fichier à la description ; le producteur a pu en changer",
+            source.source_id,
+            edition.edition,
+            f"un fichier délimité par « {separator} »",
+            str(error).splitlines()[0],
+            "comparer le fichier à la description ; le producteur a pu en changer",
             file=name,
         ) from error
     check_columns(source, edition, frame.columns, required, file=name, row=1)
@@ -62,95 +151,378 @@ def read_delimited(
     return frame
 
 
+def open_workbook(source: Source, edition: Edition, data: bytes, *, name: str) -> fastexcel.ExcelReader:
+    """A workbook (.xls or .xlsx), to be given to `read_sheet` as many times as it has sheets to read.
+
+    Raises LayoutError when it is not one.
+    """
+    try:
+        return fastexcel.read_excel(data)
+    except fastexcel.FastExcelError as error:
+        raise LayoutError(
+            source.source_id,
+            edition.edition,
+            "un classeur Excel lisible",
+            str(error).splitlines()[0],
+            "télécharger de nouveau ; sinon prévenir le producteur",
+            file=name,
+        ) from error
+
+
 def read_sheet(
     source: Source,
     edition: Edition,
-    data: bytes,
+    data: bytes | fastexcel.ExcelReader,
     *,
     name: str,
     sheet: str,
     header_cell: str,
     required: Iterable[str],
+    below: Literal["ignore", "refuse"] = "ignore",
 ) -> pl.DataFrame:
     """A worksheet as text, from the row whose first cell is `header_cell` down to the first empty first cell.
 
-    A second table further down is therefore not read here (see `rows_below`). Column `row` is the line number
-    in the sheet, for messages. Raises LayoutError when the sheet, the header or a required column is missing.
+    What stands below that empty cell (a second table, a note) is not read; `below="refuse"` makes it an
+    error, so that a hole in a table cannot hide its end. Columns without a name are dropped. Column `row` is
+    the line number in the sheet, for messages.
+    Raises LayoutError when the sheet, the header or a required column is missing, or a column is named twice.
     """
     grid = sheet_grid(source, edition, data, name=name, sheet=sheet)
     first = grid.to_series(0)
     starts = (first == header_cell).arg_true()
     if starts.len() == 0:
         raise LayoutError(
-            source.source_id, edition.edition, f"une ligne d'en-tête commençant par « {header_cell} »",
-            f"première colonne : {first.head(8).to_list()}", "vérifier la mise en page de la feuille",
-            file=name, sheet=sheet,
+            source.source_id,
+            edition.edition,
+            f"une ligne d'en-tête commençant par « {header_cell} »",
+            f"première colonne : {first.head(8).to_list()}",
+            "vérifier la mise en page de la feuille",
+            file=name,
+            sheet=sheet,
         )
     start = int(starts[0])
-    header = [c for c in grid.row(start)]
-    check_columns(source, edition, [h for h in header if h], required, file=name, sheet=sheet, row=start + 1)
+    names = {i: h for i, h in enumerate(grid.row(start)) if h}
+    check_columns(source, edition, list(names.values()), required, file=name, sheet=sheet, row=start + 1)
     body = grid.slice(start + 1)
     blanks = body.to_series(0).is_null().arg_true()
     if blanks.len():
+        rest = body.slice(int(blanks[0])).to_series(0)
         body = body.head(int(blanks[0]))
-    kept = [i for i, h in enumerate(header) if h]
-    body = body.select([pl.col(body.columns[i]).alias(header[i]) for i in kept])
-    return body.with_row_index("row", offset=start + 2)
+        if below == "refuse" and rest.null_count() < rest.len():
+            found = int(rest.is_not_null().arg_true()[0])
+            raise LayoutError(
+                source.source_id,
+                edition.edition,
+                "une feuille d'un seul tableau, sans ligne vide",
+                f"« {rest[found]} » sous une ligne vide",
+                "si c'est un second tableau, le déclarer par `table`",
+                file=name,
+                sheet=sheet,
+                row=start + 2 + body.height + found,
+            )
+    frame = body.select([pl.col(body.columns[i]).alias(h) for i, h in names.items()])
+    return frame.with_row_index("row", offset=start + 2)
 
 
-def sheet_grid(source: Source, edition: Edition, data: bytes, *, name: str, sheet: str) -> pl.DataFrame:
+def sheet_grid(
+    source: Source, edition: Edition, data: bytes | fastexcel.ExcelReader, *, name: str, sheet: str
+) -> pl.DataFrame:
     """All cells of a sheet as text, without header; trailing empty columns are kept."""
-    try:
-        book = fastexcel.read_excel(data)
-    except fastexcel.FastExcelError as error:
-        raise LayoutError(
-            source.source_id, edition.edition, "un classeur Excel lisible", str(error).splitlines()[0],
-            "télécharger de nouveau ; sinon prévenir le producteur", file=name,
-        ) from error
+    book = open_workbook(source, edition, data, name=name) if isinstance(data, bytes) else data
     if sheet not in book.sheet_names:
         raise LayoutError(
-            source.source_id, edition.edition, f"une feuille « {sheet} »",
-            f"feuilles {book.sheet_names}", "corriger `sheet` dans description.yaml", file=name,
+            source.source_id,
+            edition.edition,
+            f"une feuille « {sheet} »",
+            f"feuilles {book.sheet_names}",
+            "corriger `sheet` dans description.yaml",
+            file=name,
         )
     return book.load_sheet_by_name(sheet, header_row=None, dtypes="string").to_polars()
 
 
+def read_member(
+    source: Source,
+    edition: Edition,
+    member: Member,
+    files: Mapping[str, bytes],
+    *,
+    required: Sequence[str],
+    header_cell: str = "CODGEO",
+    below: Literal["ignore", "refuse"] = "refuse",
+    books: dict[str, fastexcel.ExcelReader] | None = None,
+) -> tuple[str, pl.DataFrame]:
+    """File name and table of a member: its sheet where it has one, else the whole delimited file.
+
+    Only the required columns are kept, with the line number in `row`. `books` keeps workbooks open from one
+    sheet to the next. Raises LayoutError when the file, sheet or a column is missing.
+    """
+    name, data = member_data(source, edition, member, files)
+    if member.sheet is None:
+        frame = read_delimited(source, edition, data, name=name, required=required, columns=required)
+        return name, frame.with_row_index("row", offset=2)
+    books = {} if books is None else books
+    if name not in books:
+        books[name] = open_workbook(source, edition, data, name=name)
+    frame = read_sheet(
+        source,
+        edition,
+        books[name],
+        name=name,
+        sheet=member.sheet,
+        header_cell=header_cell,
+        required=required,
+        below=below,
+    )
+    return name, frame.select("row", *required)
+
+
+def layout_of(source: Source, edition: Edition, layouts: Mapping[str, T]) -> T:
+    """What a parser knows of the edition's layout. Raises LayoutError when it knows none of that name."""
+    if edition.layout not in layouts:
+        raise LayoutError(
+            source.source_id,
+            edition.edition,
+            f"une des mises en page {sorted(layouts)}",
+            f"« {edition.layout} »",
+            f"corriger `layout` dans sources/{source.source_id}/description.yaml",
+        )
+    return layouts[edition.layout]
+
+
 def check_columns(
-    source: Source, edition: Edition, found: Iterable[str], required: Iterable[str], *,
-    file: str, sheet: str | None = None, row: int | None = None,
+    source: Source,
+    edition: Edition,
+    found: Iterable[str],
+    required: Iterable[str],
+    *,
+    file: str,
+    sheet: str | None = None,
+    row: int | None = None,
 ) -> None:
-    """Raises LayoutError naming the missing columns."""
+    """Raises LayoutError naming the missing columns, or those that are there twice."""
     present = list(found)
     missing = [c for c in required if c not in present]
-    if missing:
+    double = sorted({c for c in present if present.count(c) > 1}) if len(set(present)) < len(present) else []
+    if missing or double:
+        expected = f"les colonnes {missing}" if missing else f"une seule colonne {double}"
         raise LayoutError(
-            source.source_id, edition.edition, f"les colonnes {missing}", f"les colonnes {present[:40]}",
+            source.source_id,
+            edition.edition,
+            expected,
+            f"les colonnes {present[:40]}",
             "adapter la correspondance des colonnes de cette édition dans description.yaml ou parse.py",
-            file=file, sheet=sheet, row=row,
+            file=file,
+            sheet=sheet,
+            row=row,
         )
+
+
+# --- from text to numbers ---------------------------------------------------------------------------------
 
 
 def number(column: pl.Expr | str) -> pl.Expr:
-    """Text to Float64: decimal point or comma, thin spaces between thousands, exponents. Null when unreadable."""
+    """Text to Float64: decimal point or comma, spaces between thousands, exponents. Null when unreadable."""
     text = pl.col(column) if isinstance(column, str) else column
-    return text.str.replace_all(THOUSANDS, "").str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    plain = text.str.replace_many([*SPACES, ","], [*("" for _ in SPACES), "."])
+    value = plain.cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite()).then(value)
 
 
 def refuse_unreadable(
-    source: Source, edition: Edition, frame: pl.DataFrame, *,
-    text: str, value: str, row: str, column: str | pl.Expr, file: str, sheet: str | None = None,
+    source: Source,
+    edition: Edition,
+    frame: pl.DataFrame,
+    *,
+    text: str,
+    value: str,
+    row: str,
+    column: str | pl.Expr,
+    file: str,
+    sheet: str | None = None,
 ) -> None:
     """Raises CellError for the first row whose `text` is neither null nor read as `value`.
 
-    `frame` holds only cells that are not known marks; `row` and `column` name columns of `frame` with the line
-    number and the producer's column name.
+    `frame` holds only cells that are not known marks. `row` names the column of `frame` with the line number;
+    `column` is the producer's column name, or an expression that gives it.
     """
     bad = frame.filter(pl.col(text).is_not_null() & pl.col(value).is_null())
     if bad.height:
-        first = bad.row(0, named=True)
+        named = bad.select(column).item(0, 0) if isinstance(column, pl.Expr) else column
         raise CellError(
-            source.source_id, edition.edition, "un nombre ou une marque connue du producteur",
-            f"« {first[text]} » ({bad.height} cellule(s) illisible(s))",
+            source.source_id,
+            edition.edition,
+            "un nombre ou une marque connue du producteur",
+            f"« {bad[text][0]} » ({bad.height} cellule(s) illisible(s))",
             "si c'est une nouvelle marque, la déclarer dans parse.py ; sinon signaler l'erreur au producteur",
-            file=file, sheet=sheet, row=int(first[row]), column=str(first[column]),
+            file=file,
+            sheet=sheet,
+            row=int(bad[row][0]),
+            column=str(named),
         )
+
+
+# --- from tables to values --------------------------------------------------------------------------------
+
+
+def coded(
+    source: Source,
+    edition: Edition,
+    frame: pl.DataFrame,
+    code: pl.Expr,
+    *,
+    level: str,
+    file: str,
+    sheet: str | None = None,
+) -> pl.DataFrame:
+    """The table with its territories' codes in `code`, sorted by it; `frame` has the line number in `row`.
+
+    Codes that lost their leading zeros get them back. Raises CellError for a code that the level cannot have,
+    LayoutError for a code found twice.
+    """
+    full = pl.lit(METROPOLE) if level == "METRO" else code.str.strip_chars().str.zfill(CODE_WIDTHS[level])
+    frame = frame.with_columns(full.alias("code")).sort("code", "row")
+    pattern = CODE_PATTERNS[level]
+    bad = frame.filter(~pl.col("code").str.contains(pattern).fill_null(False)).sort("row")
+    if bad.height:
+        raise CellError(
+            source.source_id,
+            edition.edition,
+            f"un code de niveau {level}",
+            f"« {bad['code'][0]} » ({bad.height} code(s) refusé(s))",
+            "vérifier le niveau du membre dans description.yaml, ou les lignes ajoutées par le producteur",
+            file=file,
+            sheet=sheet,
+            row=int(bad["row"][0]),
+            column="code",
+        )
+    double = frame.filter(pl.col("code").is_duplicated())
+    if double.height:
+        raise LayoutError(
+            source.source_id,
+            edition.edition,
+            "une ligne par territoire",
+            f"le code {double['code'][0]} en double",
+            "prévenir le producteur ; la ligne de trop est à déclarer",
+            file=file,
+            sheet=sheet,
+            row=int(double["row"][1]),
+        )
+    return frame
+
+
+def value_blocks(
+    source: Source,
+    edition: Edition,
+    frame: pl.DataFrame,
+    columns: Sequence[Column],
+    *,
+    code: pl.Expr,
+    level: str,
+    file: str,
+    sheet: str | None = None,
+) -> list[Block]:
+    """The cells of a text table (line number in `row`), one block a column and a level.
+
+    Among communes, arrondissements municipaux get their own level (ARM), so that a city is never there twice.
+    Raises CellError at the first cell that is neither a number, nor empty, nor a known mark, and as `coded`.
+    """
+    frame = coded(source, edition, frame, code, level=level, file=file, sheet=sheet)
+    parts = [(level, frame)]
+    if level == "COM":
+        municipal = pl.col("code").str.contains(ARRONDISSEMENT_MUNICIPAL)
+        parts = [("COM", frame.filter(~municipal)), ("ARM", frame.filter(municipal))]
+    return [
+        Block(part_level, column.variable, column.year, rows)
+        for part_level, part in parts
+        if part.height
+        for column in columns
+        for rows in [_cells(source, edition, part, column, level=part_level, file=file, sheet=sheet)]
+    ]
+
+
+def _cells(
+    source: Source,
+    edition: Edition,
+    frame: pl.DataFrame,
+    column: Column,
+    *,
+    level: str,
+    file: str,
+    sheet: str | None,
+) -> pl.DataFrame:
+    """One column of a table as rows of VALUES."""
+    text = frame[column.name]
+    plain = text.cast(pl.Float64, strict=False)
+    cells = frame.select("code", "row", text=text, value=plain, mark=pl.lit(None, pl.String))
+    if (text.is_not_null() & ~plain.is_finite().fill_null(False)).any():
+        mark = pl.when(pl.col("text").is_in(list(MARKS))).then(pl.col("text"))
+        cells = cells.with_columns(mark=mark).with_columns(
+            value=pl.when(pl.col("mark").is_null()).then(number("text"))
+        )
+        refuse_unreadable(
+            source,
+            edition,
+            cells.filter(pl.col("mark").is_null()),
+            text="text",
+            value="value",
+            row="row",
+            column=column.name,
+            file=file,
+            sheet=sheet,
+        )
+    if column.percent:
+        cells = cells.with_columns((pl.col("value") * 100).round(1))
+    return _statuses(cells, column, level)
+
+
+def _statuses(cells: pl.DataFrame, column: Column, level: str) -> pl.DataFrame:
+    """Statuses and certain bounds beside each value of one column."""
+    value, mark = pl.col("value"), pl.col("mark")
+    low, high = (value == 5, value == 95) if column.rate else (pl.lit(False), pl.lit(False))
+    bounded = low | high
+
+    def status(of: int, kind: pl.Enum) -> pl.Expr:
+        chosen = pl.when(bounded).then(pl.lit(SECRET[of])).when(value.is_not_null()).then(pl.lit(NORMAL[of]))
+        for known, statuses in MARKS.items():
+            chosen = chosen.when(mark == known).then(pl.lit(statuses[of]))
+        return chosen.otherwise(pl.lit(column.blank[of])).cast(kind)
+
+    return cells.select(
+        level=pl.lit(level, Level),
+        code="code",
+        year=pl.lit(column.year, pl.Int16),
+        variable=pl.lit(column.variable, pl.Categorical),
+        value=pl.when(~bounded).then(value),
+        lower=pl.when(low).then(0.0).when(high).then(95.0),
+        upper=pl.when(low).then(5.0).when(high).then(100.0),
+        obs_status=status(0, ObsStatus),
+        conf_status=status(1, ConfStatus),
+        mark=pl.when(low)
+        .then(pl.lit("5"))
+        .when(high)
+        .then(pl.lit("95"))
+        .otherwise(mark)
+        .cast(pl.Categorical),
+        masked_parts=pl.lit(None, pl.Int32),
+    )
+
+
+def assemble(source: Source, edition: Edition, blocks: Sequence[Block]) -> pl.DataFrame:
+    """All blocks of an edition as one frame, columns VALUES, sorted by level, variable, year, code.
+
+    Raises LayoutError when two tables give the same variable, or none gives any.
+    """
+    keys = [(LEVELS.index(b.level), b.variable, b.year) for b in blocks]
+    double = sorted({k for k in keys if keys.count(k) > 1})
+    if double or not blocks:
+        level, variable, year = double[0] if double else (0, "", 0)
+        raise LayoutError(
+            source.source_id,
+            edition.edition,
+            "chaque variable une fois par niveau et par année",
+            f"{variable} {year} deux fois au niveau {LEVELS[level]}" if double else "aucune variable",
+            "corriger `members` dans description.yaml",
+        )
+    order = sorted(range(len(blocks)), key=keys.__getitem__)
+    return pl.concat([blocks[i].rows for i in order]).cast(VALUES)  # pyright: ignore[reportArgumentType]

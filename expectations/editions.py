@@ -1,0 +1,440 @@
+"""Comparing one edition's lower-level figures with the higher level the same producer publishes.
+
+Every comparison is an interval: what the published figure can be, given how its members and itself are rounded
+and what is masked. A figure outside its interval is a finding: a tolerance is computed, never chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import yaml
+
+FOLDER = Path(__file__).parent
+KNOWN_SHARE = 0.99  # below it, unknown members leave a rate to an interval, and quantiles uncompared
+EPSILON = 1e-8  # of floating point, relative to the figure; ratios are printed with nine decimals
+# levels published side by side where the first is made of the second
+NESTED = (("EPCI", "EPT"), ("DEP", "ARR"), ("REG", "DEP"), ("METRO", "REG"))
+
+Kind = Literal["sum", "weighted", "range", "ratio", "none"]
+# what a person reads of a line that is not a plain comparison
+CAUSES = {
+    "range": "non sommable sans les poids ou les distributions : vérifié par encadrement (plus petite et plus "
+    "grande valeur des membres)",
+    "ratio": "rapport non sommable : vérifié contre son numérateur et son dénominateur publiés",
+    "none": "indice de dispersion non sommable et sans encadrement possible par ses membres",
+}
+
+DETAILS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "variable": pl.String,
+    "level": pl.String,
+    "code": pl.String,
+    "year": pl.Int16,
+    "member_level": pl.String,
+    "kind": pl.String,
+    "published": pl.Float64,
+    "rebuilt": pl.Float64,
+    "lower": pl.Float64,  # what the members allow, rounding of the members included
+    "upper": pl.Float64,
+    "half_step": pl.Float64,  # rounding of the published figure
+    "known_share": pl.Float64,
+    "compared": pl.Boolean,  # members holding 99 % of the weight are known
+    "inside": pl.Boolean,  # null: nothing can be said
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a variable of a source combines over the members of a territory.
+
+    weight: the variable holding the weights (`weighted`), or giving how much of a territory is known (`range`).
+    steps: level -> rounding steps in use there, coarsest first ("*": other levels). A figure is taken as rounded
+    by the coarsest step it is a multiple of: the widest it can have been rounded.
+    parts: numerator and denominator of a `ratio`. unknown_most: the most a masked member of a `sum` can hold.
+    """
+
+    kind: Kind
+    weight: str | None = None
+    steps: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    parts: tuple[str, str] | None = None
+    unknown_most: float | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A declared exception: figures that do not reconcile, and why. It fails once they do."""
+
+    source_id: str
+    edition: str
+    level: str
+    variables: tuple[str, ...]
+    codes: tuple[str, ...]
+    cause_fr: str
+
+
+def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
+    """One row per published higher-level figure and member level: is it what its members allow?
+
+    values: core frame of one edition (sources/schema.py VALUES); a second source may be appended when one holds
+    the communes and another the higher levels. members: (level, code, commune) in that edition's COG; a commune's
+    arrondissements municipaux are its members too. rules: by variable; a variable without a rule is left out.
+    Returns DETAILS, sorted.
+    """
+    present = set(values["variable"].cast(pl.String).unique())
+    rules = {variable: rule for variable, rule in rules.items() if variable in present}
+    wide = _wide(values, rules)
+    links = _links(members, wide)
+    published = wide.join(links.select("level", "code").unique(), on=["level", "code"], how="semi")
+    found = _from_members(published, wide, links, rules)
+    parts = [pl.DataFrame(schema=DETAILS)]
+    for variable, rule in rules.items():
+        if rule.kind == "ratio":
+            rows = _against_parts(wide, variable, rule)
+        elif rule.kind == "none":
+            rows = published.with_columns(member_level=pl.lit(None, pl.String), **_nothing())
+        else:
+            rows = found.select(*KEY, "member_level", *(pl.col(f"{variable}:{c}").alias(c) for c in FOUND))
+            rows = rows.join(published, on=KEY)
+        parts.append(_judged(rows, variable, rule))
+    return pl.concat(parts).sort("variable", "level", "code", "year", "member_level")
+
+
+KEY = ["level", "code", "year"]
+FOUND = ("rebuilt", "lower", "upper", "known_share")
+
+
+def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
+    """One row per territory and year; per variable its value and, as `:low` and `:high`, what it can have been
+    before rounding. A bound is printed rounded too: a rate printed 5 to the unit is at most 5.5."""
+    needed = {*rules, *(r.weight for r in rules.values()), *(p for r in rules.values() for p in r.parts or ())}
+    names = sorted(n for n in needed if n)
+    cells = values.with_columns(pl.col("level", "code", "variable").cast(pl.String))
+    wide = cells.filter(pl.col("variable").is_in(names)).pivot(
+        on="variable", on_columns=names, index=KEY, values=["value", "lower", "upper"], aggregate_function="first"
+    )
+    columns: list[pl.Expr] = []
+    for name in names:
+        value, low, high = (pl.col(f"{c}_{name}") for c in ("value", "lower", "upper"))
+        half = _half_step(rules[name], pl.coalesce(value, high, low)) if name in rules else pl.lit(0.0)
+        columns += [
+            value.alias(name), half.alias(f"{name}:half"),
+            (pl.coalesce(value, low) - half).alias(f"{name}:low"),
+            (pl.coalesce(value, high) + half).alias(f"{name}:high"),
+        ]
+    return wide.select(*KEY, *columns)
+
+
+def _half_step(rule: Rule, printed: pl.Expr) -> pl.Expr:
+    """Half of the coarsest declared step that the printed figure is a multiple of, 0 where nothing is rounded."""
+
+    def of(steps: Sequence[float]) -> pl.Expr:
+        found = pl.lit(0.0)
+        for step in reversed(steps):
+            quotient = printed / step
+            found = pl.when((quotient - quotient.round()).abs() < 1e-6).then(step / 2).otherwise(found)
+        return found
+
+    half = of(rule.steps.get("*", ()))
+    for level, steps in rule.steps.items():
+        if level != "*":
+            half = pl.when(pl.col("level") == level).then(of(steps)).otherwise(half)
+    return half
+
+
+def _links(members: pl.DataFrame, wide: pl.DataFrame) -> pl.DataFrame:
+    """(level, code, member_level, member): every territory with its communes, and with the territories of a level
+    published beside it that cover it exactly."""
+    territories = wide.select("level", "code").unique()
+    levels = territories["level"].unique().to_list()
+    members = members.select(pl.col("level", "code", "commune").cast(pl.String)).unique()
+    whole = members.join(territories, on=["level", "code"], how="semi")
+    direct = whole.with_columns(
+        member_level=pl.when(pl.col("level") == "COM").then(pl.lit("ARM")).otherwise(pl.lit("COM"))
+    ).rename({"commune": "member"})
+    parts = [direct.filter(pl.col("member_level").is_in(levels))]
+    for level, member_level in NESTED:
+        below = whole.filter(pl.col("level") == member_level).select("commune", member="code")
+        above = whole.filter(pl.col("level") == level)
+        joined = above.join(below, on="commune", how="left").group_by("level", "code", "member").agg(pl.len())
+        sizes = below.group_by("member").agg(size=pl.len())
+        pairs = joined.join(sizes, on="member", how="left").with_columns(
+            inside=(pl.col("len") == pl.col("size")).fill_null(False).all().over("level", "code")
+        )
+        parts.append(pairs.filter("inside").with_columns(member_level=pl.lit(member_level)))
+    return pl.concat([p.select("level", "code", "member_level", "member") for p in parts])
+
+
+def _from_members(
+    published: pl.DataFrame, wide: pl.DataFrame, links: pl.DataFrame, rules: Mapping[str, Rule]
+) -> pl.DataFrame:
+    """Per territory and member level, for every variable that combines: what its members leave possible (FOUND).
+
+    Everything is done in one pass over the links, a column per variable: one join instead of one per variable.
+    """
+    below = wide.rename({"level": "member_level", "code": "member"}).drop(
+        [c for c in wide.columns if c.endswith(":half")]
+    )
+    combined = {v: r for v, r in rules.items() if r.kind in ("sum", "weighted", "range")}
+    rows = (
+        published.select(KEY).join(links, on=["level", "code"])
+        .join(below, on=["member_level", "member", "year"], how="left")
+    )
+    sums = [expr for variable, rule in combined.items() for expr in _aggregates(variable, rule)]
+    totals = published.select(*KEY, *(pl.col(w).alias(f"{w}:total") for w in {r.weight for r in rules.values()} if w))
+    found = rows.group_by(*KEY, "member_level").agg(*sums, members=pl.len()).join(totals, on=KEY, how="left")
+    return found.with_columns(
+        expr.alias(f"{variable}:{name}")
+        for variable, rule in combined.items()
+        for name, expr in zip(FOUND, _combined(variable, rule), strict=True)
+    )
+
+
+def _aggregates(variable: str, rule: Rule) -> list[pl.Expr]:
+    """Sums and extremes over the members of one territory that `_combined` turns into an interval."""
+    value, low, high = pl.col(variable), pl.col(f"{variable}:low"), pl.col(f"{variable}:high")
+    both = low.is_not_null() & high.is_not_null()
+    if rule.kind == "sum":
+        most = rule.unknown_most if rule.unknown_most is not None else float("inf")
+        made = {"sum": value.sum(), "low": low.fill_null(0.0).sum(), "high": high.fill_null(most).sum(),
+                "known": value.is_not_null().sum()}
+    elif rule.kind == "weighted":
+        w = pl.col(rule.weight or "")
+        made = {
+            "weight": w.sum(), "some": w.filter(value.is_not_null()).sum(), "mass": (w * value).sum(),
+            "low": (w * low.fill_null(0.0)).sum(), "high": (w * high.fill_null(100.0)).sum(),
+        }
+    else:
+        made = {"low": low.min(), "high": high.max(), "every": both.all()}
+        if rule.weight:
+            made["some"] = pl.col(rule.weight).filter(both).sum()
+    return [expr.alias(f"{variable}|{name}") for name, expr in made.items()]
+
+
+def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.Expr]:
+    """(rebuilt, lower, upper, known_share) of a territory.
+
+    sum: masked members hold from 0 to `unknown_most`. weighted: unknown rates run from 0 to 100, and members
+    without a weight share what remains of the territory's own published weight. range: between the smallest and
+    the largest member, which holds of a quantile as of a rate.
+    """
+    def part(name: str) -> pl.Expr:
+        return pl.col(f"{variable}|{name}")
+
+    if rule.kind == "sum":
+        return part("sum"), part("low"), part("high"), part("known") / pl.col("members")
+    total = pl.col(f"{rule.weight}:total") if rule.weight else pl.lit(None, pl.Float64)
+    if rule.kind == "weighted":
+        rest = pl.max_horizontal(total - part("weight"), 0.0)
+        everyone = part("weight") + rest
+        rebuilt = part("mass") / part("some")
+        return rebuilt, part("low") / everyone, (part("high") + 100.0 * rest) / everyone, part("some") / everyone
+    some = part("some") / total if rule.weight else pl.lit(0.0)
+    return pl.lit(None, pl.Float64), part("low"), part("high"), pl.when(part("every")).then(1.0).otherwise(some)
+
+
+def _against_parts(wide: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFrame:
+    """A ratio against its own published numerator and denominator, whatever the level."""
+    assert rule.parts is not None, "a ratio names its parts"
+    top, bottom = rule.parts
+    return wide.with_columns(
+        member_level=pl.lit(None, pl.String),
+        rebuilt=pl.col(top) / pl.col(bottom), known_share=pl.lit(1.0),
+        lower=pl.col(f"{top}:low") / pl.col(f"{bottom}:high"), upper=pl.col(f"{top}:high") / pl.col(f"{bottom}:low"),
+    ).filter(pl.col("rebuilt").is_not_null())
+
+
+def _nothing() -> dict[str, pl.Expr]:
+    return {name: pl.lit(None, pl.Float64) for name in FOUND}
+
+
+def _judged(rows: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFrame:
+    """The published figures of one variable beside their interval (DETAILS)."""
+    share = pl.col("known_share")
+    if rule.kind == "sum":
+        compared = pl.col("upper").is_finite()
+    else:
+        compared = (share >= KNOWN_SHARE) & pl.col("lower").is_not_null()
+    # a range over known members says nothing of a territory where much is unknown; other intervals always hold
+    said = compared if rule.kind == "range" else pl.col("lower").is_not_null()
+    slack = pl.col("half_step") + EPSILON * (1 + pl.col("published").abs())
+    inside = (pl.col("published") + slack >= pl.col("lower")) & (pl.col("published") - slack <= pl.col("upper"))
+    return (
+        rows.with_columns(
+            variable=pl.lit(variable), kind=pl.lit(rule.kind), published=pl.col(variable),
+            half_step=pl.col(f"{variable}:half"),
+        )
+        .filter(pl.col("published").is_not_null())
+        .with_columns(compared=compared.fill_null(False))
+        .with_columns(inside=pl.when(said.fill_null(False)).then(inside))
+        .select(list(DETAILS)).cast(DETAILS)  # pyright: ignore[reportArgumentType]
+    )
+
+
+LINES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "variable": pl.String,
+    "level": pl.String,
+    "source_id": pl.String,
+    "edition": pl.String,
+    "year": pl.Int16,
+    "territories": pl.Int64,
+    "compared": pl.Int64,
+    "max_abs_difference": pl.Float64,
+    "tolerance": pl.Float64,
+    "outside": pl.Int64,
+    "status": pl.String,
+    "cause_fr": pl.String,
+    "sample": pl.String,  # codes outside
+}
+
+
+def lines(
+    details: pl.DataFrame, source_id: str, edition: str, exceptions: Sequence[Known] = ()
+) -> tuple[pl.DataFrame, list[str]]:
+    """One line per variable, level and year of an edition (LINES), and the exceptions that no longer occur.
+
+    A declared exception leaves `outside` and is told in `cause_fr`; a stale one is named so that it is removed.
+    """
+    own = [e for e in exceptions if e.source_id == source_id and e.edition == edition]
+    wrong = details.filter(~pl.col("inside")).select("variable", "level", "code").unique()
+    covered = pl.DataFrame(
+        [(v, e.level, c, e.cause_fr) for e in own for v in e.variables for c in e.codes],
+        schema={"variable": pl.String, "level": pl.String, "code": pl.String, "known": pl.String},
+        orient="row",
+    )
+    stale = covered.join(wrong, on=["variable", "level", "code"], how="anti")
+    named = [
+        f"{source_id}/{edition} {v} {level}-{code}" for v, level, code, _ in stale.sort(pl.all()).iter_rows()
+    ]
+    best = (
+        details.join(covered, on=["variable", "level", "code"], how="left")
+        .with_columns(
+            wrong=(~pl.col("inside")).fill_null(False).any().over("variable", "level", "code", "year")
+        )
+        .with_columns(width=pl.col("upper") - pl.col("lower"))
+        .sort("compared", "width", descending=[True, False], nulls_last=True, maintain_order=True)
+        .unique(["variable", "level", "code", "year"], keep="first", maintain_order=True)
+    )
+    plain = pl.col("compared") & pl.col("rebuilt").is_not_null()
+    distance = (pl.col("published") - pl.col("rebuilt")).abs()
+    allowed = pl.max_horizontal(pl.col("upper") - pl.col("rebuilt"), pl.col("rebuilt") - pl.col("lower"))
+    out = pl.col("wrong") & pl.col("known").is_null()
+    found = best.group_by("variable", "level", "year", "kind").agg(
+        territories=pl.len().cast(pl.Int64),
+        compared=pl.col("compared").sum().cast(pl.Int64),
+        max_abs_difference=distance.filter(plain).max(),
+        tolerance=(allowed + pl.col("half_step")).filter(plain).max(),
+        outside=out.sum().cast(pl.Int64),
+        sample=pl.col("code").filter(out).sort().head(5).str.join(", "),
+        bounded=(pl.col("inside").is_not_null() & ~pl.col("compared")).sum(),
+        known=(pl.col("wrong") & pl.col("known").is_not_null()).sum(),
+        cause=pl.col("known").drop_nulls().first(),
+    )
+    status = (
+        pl.when(pl.col("outside") > 0)
+        .then(pl.lit("outside"))
+        .when(pl.col("kind").is_in(["sum", "weighted"]))
+        .then(pl.lit("ok"))
+        .otherwise(pl.lit("non_sommable"))
+    )
+    return (
+        found.with_columns(
+            status=status, cause_fr=_cause(), source_id=pl.lit(source_id), edition=pl.lit(edition)
+        )
+        .select(list(LINES))
+        .cast(LINES)  # pyright: ignore[reportArgumentType]
+        .sort("source_id", "edition", "variable", "level", "year"),
+        named,
+    )
+
+
+def _cause() -> pl.Expr:
+    """What a reader must know of a line, in French; null when every territory is plainly compared."""
+    few = pl.col("territories") - pl.col("compared")
+    return pl.concat_str(
+        [
+            pl.col("kind").replace_strict(CAUSES, default=None),
+            pl.when(pl.col("kind").is_in(["sum", "weighted"]) & (pl.col("bounded") > 0)).then(
+                pl.format("{} territoire(s) vérifié(s) par intervalle seulement (membres masqués)", "bounded")
+            ),
+            pl.when((pl.col("kind") == "range") & (few > 0)).then(
+                pl.format("{} territoire(s) non comparé(s) : membres connus sous 99 % du poids", few)
+            ),
+            pl.when(pl.col("known") > 0).then(
+                pl.format("{} exception(s) déclarée(s) : {}", "known", pl.col("cause").fill_null(""))
+            ),
+        ],
+        separator=" ; ",
+        ignore_nulls=True,
+    ).replace("", None)
+
+
+def published_table(found: pl.DataFrame, indicators: Mapping[tuple[str, str], str]) -> pl.DataFrame:
+    """Table `reconciliation`: lines by indicator. `indicators` maps (source_id, variable) to an indicator.
+
+    Variables of one indicator (the age groups of a poverty rate) share a row: the widest difference and
+    tolerance, every territory outside. Variables that serve no indicator (weights) are left out.
+    """
+    names = pl.DataFrame(
+        [(source, variable, indicator) for (source, variable), indicator in indicators.items()],
+        schema={"source_id": pl.String, "variable": pl.String, "indicator_id": pl.String},
+        orient="row",
+    )
+    key = ["indicator_id", "level", "source_id", "edition", "year"]
+    rank = pl.col("status").replace_strict({"outside": 0, "ok": 1, "non_sommable": 2}, return_dtype=pl.Int8)
+    return (
+        found.join(names, on=["source_id", "variable"])
+        .sort(*key, rank, "variable")
+        .group_by(key, maintain_order=True)
+        .agg(
+            pl.col("territories", "compared", "max_abs_difference", "tolerance").max(),
+            pl.col("outside").sum(),
+            pl.col("status").first(),
+            pl.col("cause_fr").drop_nulls().unique(maintain_order=True).str.join(" ; "),
+        )
+        .with_columns(pl.col("cause_fr").replace("", None))
+    )
+
+
+@lru_cache
+def declared() -> Mapping[str, Any]:
+    """reconciliation.yaml: rules by source, exceptions."""
+    return yaml.safe_load((FOLDER / "reconciliation.yaml").read_text(encoding="utf-8"))
+
+
+def declared_rules(source_id: str, edition: str) -> dict[str, Rule]:
+    """The rules of one edition, by variable; empty when the source has none."""
+    rules: dict[str, Rule] = {}
+    for entry in declared()["rules"].get(source_id, ()):
+        if not re.fullmatch(entry.get("editions", ".*"), edition):
+            continue
+        for variable in entry["variables"]:
+            parts = entry.get("parts")
+            rules[variable] = Rule(
+                kind=entry["kind"],
+                weight=entry.get("weight"),
+                parts=tuple(parts) if parts else None,
+                steps={level: tuple(steps) for level, steps in entry.get("steps", {}).items()},
+                unknown_most=entry.get("unknown_most"),
+            )
+    return rules
+
+
+def declared_exceptions() -> tuple[Known, ...]:
+    """Every declared exception."""
+    return tuple(
+        Known(
+            e["source_id"],
+            str(e["edition"]),
+            e["level"],
+            tuple(e["variables"]),
+            tuple(e["codes"]),
+            e["cause_fr"],
+        )
+        for e in declared()["exceptions"]
+    )

@@ -1,0 +1,543 @@
+"""What must hold of one table, as data: one suite per kind of core frame and per published table.
+
+Adding an expectation is adding a line here; tests/unit/test_suites.py then asks for data that fails it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from expectations.vocabulary import (
+    Bounds,
+    Expect,
+    Suite,
+    Summary,
+    Violation,
+    at_least,
+    between,
+    different,
+    in_set,
+    matches,
+    named,
+    not_empty,
+    not_null,
+    quoted,
+    summary_suite,
+    unique,
+    with_ranges,
+    with_row_bounds,
+)
+from warehouse.models import CODELISTS, TABLES, Table
+
+COMMUNE = r"^(\d{2}|2[AB])\d{3}$"
+DEPARTEMENT = r"^(\d{2}|2[AB]|97\d)$"
+SIREN = r"^\d{9}$"
+# what stands after the level in a territory_id, and the codes of the core frames
+CODES = {
+    "IRIS": r"^(\d{2}|2[AB])\d{7}$",
+    "COM": COMMUNE,
+    "ARM": r"^(75|69|13)\d{3}$",
+    "EPCI": SIREN,
+    "EPT": r"^(T\d+|\d{9})$",
+    "ARR": r"^(\d{2}|2[AB]|97\d)\d{1,2}$",
+    "ZE": r"^\d{4}$",
+    "DEP": DEPARTEMENT,
+    "REG": r"^\d{2}$",
+    "METRO": r"^FM$",
+    "FRANCE": r"^F$",
+    "QPV": r"^Q[PN]\w{6}$",
+    "PER": r"^[a-z0-9-]+$",
+}
+TERRITORY_ID = "^(" + "|".join(f"{lv}-{p[1:-1]}" for lv, p in CODES.items()) + ")$"
+PUBLISHED_STATUS = ("A", "B", "E", "I", "P")  # the value is there; the other codes say why it is not
+
+IN_RANGE = (
+    not_null("declared_min"),
+    at_least(
+        "lowest", "declared_min", "above_minimum", "aucune valeur sous le minimum déclaré (bounds.yaml)"
+    ),
+    at_least(
+        "declared_max", "highest", "below_maximum", "aucune valeur au-dessus du maximum déclaré (bounds.yaml)"
+    ),
+)
+RANGE_MEASURES = {"lowest": "min(value)", "highest": "max(value)"}
+ENOUGH_ROWS = (
+    at_least(
+        "territories", "fewest", "enough_rows", "au moins le nombre déclaré de territoires (bounds.yaml)"
+    ),
+    at_least(
+        "most", "territories", "not_too_many_rows", "au plus le nombre déclaré de territoires (bounds.yaml)"
+    ),
+)
+
+
+# --- violations shared by the core values and the published observations
+
+_ABSENT = f"obs_status NOT IN ({quoted(PUBLISHED_STATUS)})"
+VALUE_RULES = (
+    Violation(
+        "value_matches_status",
+        f"(value IS NULL) <> ({_ABSENT})",
+        "valeur absente exactement quand obs_status le dit (L, M, N, O, Q)",
+    ),
+    Violation(
+        "secret_has_no_value",
+        "conf_status <> 'F' AND value IS NOT NULL",
+        "aucune valeur sous un statut confidentiel (conf_status autre que F)",
+    ),
+    Violation("value_finite", "isnan(value) OR isinf(value)", "des nombres finis"),
+    Violation("bounds_ordered", "lower > upper", "borne inférieure au plus égale à la borne supérieure"),
+    Violation(
+        "value_within_bounds",
+        "value < lower - 1e-9 OR value > upper + 1e-9",
+        "valeur comprise entre ses bornes",
+    ),
+    Violation("masked_parts_positive", "masked_parts < 0", "nombre de cellules masquées au moins nul"),
+)
+
+
+# --- core frames ------------------------------------------------------------------------------------------
+
+
+def core_values(source_id: str, edition: str, bounds: Bounds) -> tuple[Suite, ...]:
+    """Suites of one edition of a values source (frame VALUES of sources/schema.py); the table is `source_id`."""
+    wrong_code = " OR ".join(
+        f"(level = '{level}' AND NOT regexp_matches(code, '{regex}'))"
+        for level, regex in CODES.items()
+        if level not in ("QPV", "PER", "METRO", "FRANCE")
+    )
+    cells = Summary(
+        by={"level": "level", "year": "year", "variable": "variable"},
+        key="concat_ws('/', level, code, year, variable)",
+        violations=(
+            *VALUE_RULES,
+            Violation(
+                "code_present",
+                "code IS NULL OR level IS NULL OR year IS NULL",
+                "niveau, code et année renseignés",
+            ),
+            Violation(
+                "key_unique",
+                "concat_ws('/', level, code, year, variable) IN (SELECT concat_ws('/', level, code, "
+                "year, variable) FROM {table} GROUP BY level, code, year, variable HAVING count(*) > 1)",
+                "une seule ligne par (level, code, year, variable)",
+                count="count(code) - count(DISTINCT code)",
+            ),
+        ),
+        measures=RANGE_MEASURES,
+        complete=with_ranges("variable", bounds.variables),
+    )
+    territories = Summary(
+        by={"level": "level"},
+        key="concat_ws('/', level, code)",
+        violations=(
+            Violation(
+                "code_format", wrong_code, "des codes de la forme de leur niveau (commune : 5 caractères)"
+            ),
+        ),
+        measures={"territories": "count(*)"},
+        source="(SELECT DISTINCT level, code FROM {table})",
+        complete=with_row_bounds(bounds.rows_of(source_id)),
+    )
+    return (
+        summary_suite("core_values", source_id, cells, IN_RANGE, edition),
+        summary_suite("core_values_rows", source_id, territories, ENOUGH_ROWS, edition),
+    )
+
+
+def _core_income(source_id: str, edition: str) -> Suite:
+    """Consistency of one territory's income figures: order of the quantiles, shares that add up."""
+    deciles = [f"d{k}" for k in range(1, 10)]
+    shares = ["pact", "ptsa", "pcho", "pben", "ppen", "ppat", "ppsoc", "ppfam", "ppmini", "pplogt", "pimpot"]
+    names = [*deciles, "med", "nb_men", "nb_pers", *shares]
+    pivot = ", ".join(f"max(value) FILTER (WHERE variable = '{n}') AS {n}" for n in names)
+    wide = (
+        f"(SELECT level, code, year, {pivot} FROM {{table}} WHERE variable IN ({quoted(names)}) "
+        "GROUP BY level, code, year)"
+    )
+    descending = " OR ".join(f"{a} > {b}" for a, b in pairwise(deciles))
+    summary = Summary(
+        by={"level": "level", "year": "year"},
+        key="concat_ws('/', level, code, year)",
+        source=wide,
+        violations=(
+            Violation("deciles_monotone", descending, "des déciles croissants : D1 <= D2 <= ... <= D9"),
+            Violation("median_between_deciles", "med < d1 OR med > d9", "D1 <= médiane <= D9"),
+            Violation(
+                "persons_cover_households", "nb_pers < nb_men", "au moins autant de personnes que de ménages"
+            ),
+            # five shares, each rounded to 0.1: their sum is 100 within 5 x 0.05
+            Violation(
+                "shares_add_to_100",
+                "abs(pact + ppen + ppat + ppsoc + pimpot - 100) > 0.25 + 1e-6",
+                "activité + pensions + patrimoine + prestations + impôts = 100 % (à 0,25 point près, arrondis)",
+            ),
+            # one total and three parts, each rounded to 0.1
+            Violation(
+                "benefits_add_up",
+                "abs(ppfam + ppmini + pplogt - ppsoc) > 0.2 + 1e-6",
+                "familles + minima + logement = prestations (à 0,2 point d'arrondi près)",
+            ),
+        ),
+        measures={"compared": "count(*) FILTER (WHERE med IS NOT NULL)"},
+    )
+    compared = Expect(
+        "median_present",
+        "expect_column_max_to_be_between",
+        {"column": "compared", "min_value": 1, "max_value": None},
+        "au moins un territoire dont la médiane est publiée",
+    )
+    return summary_suite("core_income", source_id, summary, (compared,), edition)
+
+
+INCOME_SOURCES = ("insee_filosofi_cc", "insee_filosofi_distribution")
+
+
+def _core_communes(source_id: str, edition: str, bounds: Bounds) -> tuple[Suite, ...]:
+    part = "`typecom` != 'COM'"
+    whole = "`typecom` == 'COM'"
+    rows = Summary(
+        by={"level": "typecom"},
+        key="code",
+        violations=(),
+        measures={"territories": "count(*)"},
+        complete=with_row_bounds(bounds.rows_of(source_id)),
+    )
+    return (
+        Suite(
+            "core_communes",
+            source_id,
+            ("typecom", "code"),
+            (
+                not_empty(),
+                unique("typecom", "code"),
+                in_set("typecom", ["COM", "COMA", "COMD", "ARM"]),
+                not_null("code"),
+                matches("code", COMMUNE, "5 caractères, zéros compris"),
+                not_null("name"),
+                named(not_null("departement", whole), "departement_of_communes"),
+                named(not_null("region", whole), "region_of_communes"),
+                named(not_null("parent", part), "parent_of_parts"),
+                matches("departement", DEPARTEMENT, "01 à 95, 2A, 2B, 971 à 976"),
+                matches("region", r"^\d{2}$", "2 chiffres"),
+            ),
+            where=edition,
+        ),
+        summary_suite("core_communes_rows", source_id, rows, ENOUGH_ROWS, edition),
+    )
+
+
+def _core_events(source_id: str, edition: str) -> Suite:
+    types = ["COM", "COMA", "COMD", "ARM"]
+    return Suite(
+        "core_events",
+        source_id,
+        ("mod", "date", "code_before", "code_after"),
+        (
+            not_empty(),
+            not_null("mod"),
+            not_null("date"),
+            between("mod", 10, 99),
+            in_set("type_before", types),
+            in_set("type_after", types),
+            matches("code_before", COMMUNE, "5 caractères"),
+            matches("code_after", COMMUNE, "5 caractères"),
+            unique(
+                "mod",
+                "date",
+                "type_before",
+                "code_before",
+                "name_before",
+                "type_after",
+                "code_after",
+                "name_after",
+            ),
+        ),
+        where=edition,
+    )
+
+
+def _core_zones(source_id: str, edition: str, bounds: Bounds) -> tuple[Suite, ...]:
+    rows = Summary(
+        by={"level": "level"},
+        key="code",
+        violations=(),
+        measures={"territories": "count(*)"},
+        complete=with_row_bounds(bounds.rows_of(source_id)),
+    )
+    return (
+        Suite(
+            "core_zones",
+            source_id,
+            ("level", "code"),
+            (
+                not_empty(),
+                unique("level", "code"),
+                in_set("level", ["DEP", "REG"]),
+                not_null("code"),
+                not_null("name"),
+                matches("code", DEPARTEMENT, "2 ou 3 caractères"),
+                matches("region", r"^\d{2}$", "2 chiffres"),
+            ),
+            where=edition,
+        ),
+        summary_suite("core_zones_rows", source_id, rows, ENOUGH_ROWS, edition),
+    )
+
+
+def _core_composition(source_id: str, edition: str, bounds: Bounds) -> tuple[Suite, ...]:
+    rows = Summary(
+        by={"level": "level"},
+        key="code",
+        violations=(),
+        measures={"territories": "count(DISTINCT code)"},
+        complete=with_row_bounds(bounds.rows_of(source_id)),
+    )
+    return (
+        Suite(
+            "core_composition",
+            source_id,
+            ("level", "code", "commune"),
+            (
+                not_empty(),
+                unique("level", "commune"),
+                in_set("level", ["EPCI", "EPT"]),
+                not_null("code"),
+                not_null("commune"),
+                not_null("name"),
+                matches("code", CODES["EPT"], "9 chiffres (SIREN), ou T1 à T12 pour un EPT"),
+                matches("commune", COMMUNE, "5 caractères"),
+            ),
+            where=edition,
+        ),
+        summary_suite("core_composition_rows", source_id, rows, ENOUGH_ROWS, edition),
+    )
+
+
+def core_suites(source_id: str, edition: str, columns: Sequence[str], bounds: Bounds) -> tuple[Suite, ...]:
+    """The suites of one core frame, chosen by its columns (the kinds of sources/schema.py).
+
+    Raises LookupError when the columns are of no known kind.
+    """
+    present = set(columns)
+    if {"variable", "value", "obs_status"} <= present:
+        income = (_core_income(source_id, edition),) if source_id in INCOME_SOURCES else ()
+        return (*core_values(source_id, edition, bounds), *income)
+    if {"typecom", "parent"} <= present:
+        return _core_communes(source_id, edition, bounds)
+    if {"mod", "code_before"} <= present:
+        return (_core_events(source_id, edition),)
+    if {"level", "commune"} <= present:
+        return _core_composition(source_id, edition, bounds)
+    if {"level", "code", "name", "region"} <= present:
+        return _core_zones(source_id, edition, bounds)
+    raise LookupError(f"{source_id}/{edition}: no suite for columns {sorted(present)}")
+
+
+# --- published tables -------------------------------------------------------------------------------------
+
+# an observatory without a merger, a break or a published higher level still has a valid release
+MAY_BE_EMPTY = ("passage", "series_break", "reconciliation")
+BEFORE_CHECKS = tuple(name for name in TABLES if name not in ("quality_check", "release"))
+
+
+def base_expectations(table: Table) -> tuple[Expect, ...]:
+    """What the model of a table promises: unique key, required columns, codes of their codelist."""
+    filled = () if table.name in MAY_BE_EMPTY else (not_empty(),)
+    present = tuple(not_null(c.name) for c in table.columns if not c.nullable)
+    coded = tuple(
+        in_set(c.name, list(CODELISTS[c.codelist])) for c in table.columns if c.codelist is not None
+    )
+    return (*filled, unique(*table.key), *present, *coded)
+
+
+def base_violations(table: Table) -> tuple[Violation, ...]:
+    """The same promises as SQL, for a table too long to be judged row by row; the key is checked apart."""
+    present = tuple(
+        Violation(f"{c.name}_present", f"{c.name} IS NULL", f"colonne {c.name} renseignée")
+        for c in table.columns
+        if not c.nullable
+    )
+    coded = tuple(
+        Violation(
+            f"{c.name}_known",
+            f"{c.name} NOT IN ({quoted(list(CODELISTS[c.codelist]))})",
+            f"colonne {c.name} parmi : {', '.join(CODELISTS[c.codelist])}",
+        )
+        for c in table.columns
+        if c.codelist is not None
+    )
+    return (*present, *coded)
+
+
+OBSERVATION_RULES = (
+    Violation(
+        "reason_when_absent",
+        "(value IS NULL) <> (reason IS NOT NULL)",
+        "un motif (reason) exactement quand la valeur manque",
+    ),
+    Violation(
+        "grade_needs_value",
+        "grade IS NOT NULL AND value IS NULL",
+        "une qualité (grade) seulement avec une valeur",
+    ),
+    Violation(
+        "interval_has_kind",
+        "(lower IS NULL AND upper IS NULL) <> (interval_kind IS NULL)",
+        "interval_kind renseigné exactement quand une borne l'est",
+    ),
+    Violation(
+        "ci90_complete",
+        "interval_kind = 'ci90' AND (value IS NULL OR lower IS NULL OR upper IS NULL)",
+        "un intervalle à 90 % entoure une valeur des deux côtés",
+    ),
+    Violation("weight_positive", "weight < 0", "un poids au moins nul"),
+)
+
+
+def _observation_suites(bounds: Bounds) -> tuple[Suite, ...]:
+    table = TABLES["observation"]
+    row_key = "concat_ws('/', indicator_id, territory_id, year, sex, age, reference)"
+    values = Summary(
+        by={"indicator_id": "indicator_id", "year": "year", "level": "split_part(territory_id, '-', 1)"},
+        key=row_key,
+        violations=(*base_violations(table), *VALUE_RULES, *OBSERVATION_RULES),
+        measures=RANGE_MEASURES,
+        complete=with_ranges("indicator_id", bounds.indicators),
+    )
+    # the file is sorted by its key: each row must come strictly after the one before it, which proves at once
+    # that keys are unique and that the file is sorted, exactly and without a hash table of all keys
+    key = f"ROW({', '.join(table.key)})"
+    order = Summary(
+        by={},
+        key=row_key,
+        source=f"(SELECT {', '.join(table.key)}, {key} AS k, lag({key}) OVER () AS p FROM {{table}})",
+        violations=(
+            Violation("key_unique", "k = p", f"une seule ligne par ({', '.join(table.key)})"),
+            Violation(
+                "sorted", "k < p", "des lignes triées par leur clé (sans quoi l'unicité n'est pas prouvée)"
+            ),
+        ),
+    )
+    names = ("rev_d1", "rev_med", "rev_d9")
+    pivot = ", ".join(f"max(value) FILTER (WHERE indicator_id = '{n}') AS {n}" for n in names)
+    quantiles = Summary(
+        by={"year": "year", "level": "split_part(territory_id, '-', 1)"},
+        key="concat_ws('/', territory_id, year)",
+        source=(
+            f"(SELECT territory_id, year, {pivot} FROM {{table}} WHERE indicator_id IN ({quoted(names)}) "
+            "AND sex = '_T' AND age = '_T' AND reference = '_Z' GROUP BY ALL)"
+        ),
+        violations=(
+            Violation(
+                "median_between_deciles", "rev_med < rev_d1 OR rev_med > rev_d9", "D1 <= médiane <= D9"
+            ),
+            Violation("deciles_ordered", "rev_d1 > rev_d9", "D1 <= D9"),
+        ),
+    )
+    return (
+        summary_suite("observation_values", "observation", values, IN_RANGE),
+        summary_suite("observation_key", "observation", order),
+        summary_suite("observation_quantiles", "observation", quantiles),
+    )
+
+
+def _territory_levels(bounds: Bounds) -> Suite:
+    declared = bounds.rows.get("territory")
+    summary = Summary(
+        by={"level": "level"},
+        key="territory_id",
+        violations=(
+            Violation(
+                "id_is_level_and_code", "territory_id <> level || '-' || code", "territory_id = level-code"
+            ),
+            Violation(
+                "parents_of_communes",
+                "level IN ('COM', 'ARM') AND (departement_id IS NULL OR region_id IS NULL)",
+                "un département et une région pour chaque commune et arrondissement municipal",
+            ),
+        ),
+        measures={"territories": "count(*)"},
+        complete=with_row_bounds(bounds.rows_of("territory"), every_level=declared is not None),
+    )
+    return summary_suite("territory_levels", "territory", summary, ENOUGH_ROWS)
+
+
+def _coverage_totals() -> Suite:
+    summary = Summary(
+        by={"level": "level"},
+        key="concat_ws('/', indicator_id, level, year)",
+        violations=(
+            Violation(
+                "coverage_adds_up",
+                "published + suppressed + missing <> territories",
+                "publiées + masquées + manquantes = territoires",
+                "warning",
+            ),
+        ),
+    )
+    return summary_suite("coverage_totals", "coverage", summary)
+
+
+_ID = "NIVEAU-CODE (COM-91286, EPCI-200059228, METRO-FM...)"
+SPECIFIC: dict[str, tuple[Expect, ...]] = {
+    "territory": (
+        matches("territory_id", TERRITORY_ID, _ID),
+        matches("epci_id", r"^EPCI-\d{9}$", "EPCI- et 9 chiffres"),
+        matches("departement_id", "^DEP-" + DEPARTEMENT[1:], "DEP- et code du département"),
+        matches("region_id", r"^REG-\d{2}$", "REG- et 2 chiffres"),
+        between("population", 0, None),
+    ),
+    "territory_member": (
+        matches("parent_id", TERRITORY_ID, _ID),
+        matches("child_id", TERRITORY_ID, _ID),
+        between("share", 0, 1),
+        different("parent_id", "child_id"),
+    ),
+    "passage": (
+        matches("from_code", COMMUNE, "5 caractères"),
+        matches("to_code", COMMUNE, "5 caractères"),
+        between("share", 0, 1),
+        different("from_year", "to_year"),
+    ),
+    "indicator": (
+        matches("indicator_id", "^[a-z]{3}_[a-z0-9_]+$", "thème_nom en minuscules"),
+        between("version", 1, None),
+    ),
+    "nomenclature": (),
+    "series_break": (between("year", 1900, 2100),),
+    "source_file": (
+        matches("sha256", "^[0-9a-f]{64}$", "64 chiffres hexadécimaux"),
+        between("bytes", 1, None),
+        matches("url", "^https://", "https://..."),
+    ),
+    "coverage": (
+        between("published", 0, None),
+        between("suppressed", 0, None),
+        between("missing", 0, None),
+        at_least(
+            "territories", "published", "published_exist", "pas plus de valeurs publiées que de territoires"
+        ),
+    ),
+    "reconciliation": (
+        in_set("status", ["ok", "outside", "non_sommable"]),
+        at_least("territories", "compared", "compared_exist", "pas plus de comparaisons que de territoires"),
+        between("outside", 0, 0, name="none_outside"),
+    ),
+    "quality_check": (between("rows_failed", 0, None),),
+    "release": (between("rows", 1, None), between("indicators", 1, None)),
+}
+
+
+def published_suites(bounds: Bounds, tables: Sequence[str] = BEFORE_CHECKS) -> tuple[Suite, ...]:
+    """The suites of the published tables, all but the two that are written once the checks have run."""
+    suites: list[Suite] = []
+    for name in tables:
+        if name == "observation":
+            suites += _observation_suites(bounds)
+            continue
+        table = TABLES[name]
+        suites.append(Suite(name, name, table.key, (*base_expectations(table), *SPECIFIC.get(name, ()))))
+    extra = {"territory": _territory_levels(bounds), "coverage": _coverage_totals()}
+    return (*suites, *(suite for name, suite in extra.items() if name in tables))

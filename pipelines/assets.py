@@ -1,0 +1,193 @@
+"""The assets, in the order in which a figure walks: raw, core, geography, settled, observation, candidate, release.
+
+Thin on purpose: each calls a stage and says what a person wants to know of its result. No figure is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+import polars as pl
+
+from pipelines import stages
+from pipelines.workspace import Workspace
+from sources.description import Source
+from warehouse.catalogue import load_catalogue
+
+NETWORK_RETRY = dg.RetryPolicy(max_retries=1, delay=5)
+PREVIEW_ROWS = 5
+
+
+def year_partitions(workspace: Workspace) -> dg.StaticPartitionsDefinition:
+    """One partition a year of edition of the statistical sources (never one a commune).
+
+    Geographies have none: the passage between two years needs all of them.
+    """
+    years = {e.data_year for s in workspace.sources.values() if s.kind == "values" for e in s.editions}
+    return dg.StaticPartitionsDefinition([str(y) for y in sorted(years)])
+
+
+def build_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
+    """Every asset of the house, for one workspace."""
+    partitions = year_partitions(workspace)
+    values = [s for s in workspace.sources.values() if s.kind == "values"]
+    geographies = [s for s in workspace.sources.values() if s.kind == "geography"]
+    return [
+        _raw(workspace, "acquire_geography", geographies, None),
+        _raw(workspace, "acquire_values", values, partitions),
+        *(_core(workspace, s, None) for s in geographies),
+        *(_core(workspace, s, partitions) for s in values),
+        *_geography(workspace, geographies),
+        *(_settled(workspace, s) for s in values),
+        *_observations(workspace),
+        *_publication(workspace),
+    ]
+
+
+def _raw(
+    workspace: Workspace,
+    name: str,
+    sources: Sequence[Source],
+    partitions: dg.PartitionsDefinition[str] | None,
+) -> dg.AssetsDefinition:
+    """Bytes as served, one asset a source, fetched together so that the limits per host and in all hold."""
+    specs = [
+        dg.AssetSpec(
+            ["raw", s.source_id], group_name="raw", partitions_def=partitions, description=s.title,
+            metadata={"producteur": s.producer, "licence": s.licence, "diffusion": s.diffusion},
+            kinds={"http"},
+        )
+        for s in sources
+    ]
+
+    @dg.multi_asset(
+        name=name, specs=specs, can_subset=True, retry_policy=NETWORK_RETRY,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+    )
+    def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        chosen = {key.path[-1] for key in context.selected_asset_keys}
+        outcomes = stages.acquire(workspace, [s for s in sources if s.source_id in chosen], _years(context))
+        for source_id, report in stages.acquisition_report(outcomes).items():
+            yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=report)
+        failed = [o for o in outcomes if o.kind == "failed"]
+        if failed:
+            raise dg.Failure("\n".join(str(o.error) for o in failed), allow_retries=stages.may_recover(failed))
+
+    return acquire
+
+
+def _core(
+    workspace: Workspace, source: Source, partitions: dg.PartitionsDefinition[str] | None
+) -> dg.AssetsDefinition:
+    """Typed frames of one source, one Parquet an edition."""
+
+    @dg.asset(
+        key=["core", source.source_id], group_name="core", deps=[["raw", source.source_id]],
+        partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        description=f"{source.title} : une ligne typée par valeur, statut à côté de chaque valeur.",
+        kinds={"polars", "parquet"},
+    )
+    def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        report = stages.parse(workspace, source, _years(context))
+        if report.errors:
+            raise dg.Failure("\n".join(str(e) for e in report.errors), allow_retries=False)
+        return dg.MaterializeResult(metadata=report.metadata())
+
+    return core
+
+
+def _years(context: dg.AssetExecutionContext) -> set[int] | None:
+    """The years of the partitions of this run; None where the asset has no partitions."""
+    return {int(key) for key in context.partition_keys} if context.has_partition_key_range else None
+
+
+def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.AssetsDefinition]:
+    """The passage between COG years, the reference territories and what each edition's territories are."""
+    deps = [["core", s.source_id] for s in sources]
+
+    @dg.asset(key=["geography", "passage"], group_name="geography", deps=deps, kinds={"polars"})
+    def passage() -> dg.MaterializeResult[None]:
+        """Code changes of communes between any two COG years, computed from the events file."""
+        return _described(stages.build_passage(workspace))
+
+    @dg.asset(key=["geography", "territory"], group_name="geography", deps=[passage], kinds={"polars"})
+    def territory() -> dg.MaterializeResult[None]:
+        """Territories of the reference COG and their members."""
+        return _described(stages.build_territories(workspace))
+
+    @dg.asset(key=["geography", "correspondence"], group_name="geography", deps=[territory], kinds={"polars"})
+    def correspondence() -> dg.MaterializeResult[None]:
+        """For each COG year: which published territories are a reference territory, which communes compose it."""
+        return _described(stages.build_correspondences(workspace))
+
+    return [passage, territory, correspondence]
+
+
+def _settled(workspace: Workspace, source: Source) -> dg.AssetsDefinition:
+    """One source's figures on the reference geography."""
+
+    @dg.asset(
+        key=["settled", source.source_id], group_name="settled", kinds={"polars"},
+        deps=[["core", source.source_id], ["geography", "correspondence"]],
+        description=f"{source.title} : sur la géographie de référence (fusions, scissions, périmètres).",
+    )
+    def settled() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata=stages.settle_source(workspace, source))
+
+    return settled
+
+
+def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
+    """The long table, one asset a theme of the catalogue."""
+    catalogue = load_catalogue()
+    themes = sorted({i.theme for i in catalogue.indicators})
+
+    def build(theme: str) -> dg.AssetsDefinition:
+        indicators = [i for i in catalogue.indicators if i.theme == theme]
+        used = sorted({s for i in indicators for s in catalogue.sources_of(i)})
+
+        @dg.asset(
+            key=["observation", theme], group_name="observation", kinds={"polars"},
+            deps=[["settled", s] for s in used],
+            description="Indicateurs : " + ", ".join(i.label_fr for i in indicators),
+        )
+        def observation() -> dg.MaterializeResult[None]:
+            return dg.MaterializeResult(metadata=stages.observe(workspace, theme))
+
+        return observation
+
+    return [build(theme) for theme in themes]
+
+
+def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
+    themes = sorted({i.theme for i in load_catalogue().indicators})
+
+    @dg.asset(
+        key="candidate", group_name="candidate", deps=[["observation", t] for t in themes], kinds={"parquet"}
+    )
+    def candidate() -> dg.MaterializeResult[None]:
+        """A complete release in its own folder, protected, compared with the last one, not yet published."""
+        return dg.MaterializeResult(metadata=stages.build_candidate(workspace))
+
+    @dg.asset(key="release", group_name="release", deps=[candidate], kinds={"duckdb", "parquet"})
+    def release(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        """The release, renamed into place, the pointer swapped, the DuckDB file replaced."""
+        return dg.MaterializeResult(metadata=stages.publish(workspace, context.run_id))
+
+    return [candidate, release]
+
+
+def _described(frame: pl.DataFrame) -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(
+        metadata={"lignes": frame.height, "aperçu": dg.MetadataValue.md(preview(frame))}
+    )
+
+
+def preview(frame: pl.DataFrame) -> str:
+    """The first rows as a Markdown table."""
+    head = frame.head(PREVIEW_ROWS)
+    lines = ["| " + " | ".join(head.columns) + " |", "|" + "---|" * len(head.columns)]
+    lines += ["| " + " | ".join("" if v is None else str(v) for v in row) + " |" for row in head.rows()]
+    return "\n".join(lines)
+

@@ -1,0 +1,164 @@
+"""The `vigie` command: one function a subcommand, each thin over the rooms. Messages to users are in French."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from pipelines.settings import Settings
+from pipelines.workspace import ROOT, Workspace, WorkspaceError
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+app = typer.Typer(
+    name="vigie", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Vigie : système de données d'un observatoire de la pauvreté.",
+)
+release_app = typer.Typer(no_args_is_help=True, help="Les publications : liste, différences, retour en arrière.")
+app.add_typer(release_app, name="release")
+out = Console()
+err = Console(stderr=True)
+
+ProfileOption = Annotated[
+    str | None, typer.Option(help="demo (pays fictif), mirror (miroir local) ou live (producteurs).")
+]
+DataOption = Annotated[Path | None, typer.Option(help="Dossier des données (défaut : data).")]
+
+
+def settings_from(**flags: object) -> Settings:
+    """Settings with the flags that were given; exits with code 2 and the reason when one is wrong."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        for problem in error.errors():
+            name = ".".join(str(p) for p in problem["loc"])
+            err.print(f"[red]Réglage {name} :[/red] {problem['msg']} (trouvé : {problem['input']!r})")
+        raise typer.Exit(USAGE) from error
+
+
+def published_file(workspace: Workspace) -> Path:
+    """The published DuckDB file; exits with code 1 and what to do when there is none."""
+    path = workspace.data / "vigie.duckdb"
+    if not path.exists():
+        err.print(f"Rien n'est publié dans {workspace.data}. À faire : lancer « vigie run ».")
+        raise typer.Exit(FAILED)
+    return path
+
+
+@app.command()
+def run(
+    profile: ProfileOption = None,
+    data: DataOption = None,
+    years: Annotated[str | None, typer.Option(help="Années de données, par exemple 2014-2021.")] = None,
+    cog: Annotated[int | None, typer.Option(help="Année du COG de référence.")] = None,
+    force: Annotated[bool, typer.Option(help="Reconstruire même si rien n'a changé.")] = False,
+) -> None:
+    """Tout le travail : acquérir, calculer, contrôler, publier."""
+    from pipelines.running import run_job
+
+    workspace = Workspace(settings_from(profile=profile, data=data, years=years, cog=cog), force=force)
+    try:
+        code = run_job(workspace, out, err)
+    except WorkspaceError as error:
+        err.print(f"[red]{error}[/red]")
+        raise typer.Exit(USAGE) from error
+    raise typer.Exit(code)
+
+
+@app.command()
+def check(data: DataOption = None, profile: ProfileOption = None) -> None:
+    """Les contrôles, sur la candidate la plus récente ou, à défaut, sur la publication."""
+    from pipelines.running import check_newest
+
+    raise typer.Exit(check_newest(Workspace(settings_from(profile=profile, data=data)), out))
+
+
+@app.command()
+def status(
+    data: DataOption = None,
+    profile: ProfileOption = None,
+    offline: Annotated[bool, typer.Option(help="Ne pas interroger les producteurs.")] = False,
+) -> None:
+    """Sources, éditions, dernière exécution, contrôles en échec, ce qui est plus récent chez les producteurs."""
+    from pipelines.running import show_status
+
+    raise typer.Exit(show_status(Workspace(settings_from(profile=profile, data=data)), out, offline=offline))
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="Une requête SQL (DuckDB), en lecture seule.")],
+    data: DataOption = None,
+    csv: Annotated[bool, typer.Option(help="Sortie en CSV plutôt qu'en tableau.")] = False,
+) -> None:
+    """Une requête sur le fichier publié."""
+    from pipelines.reading import run_query
+
+    path = published_file(Workspace(settings_from(data=data)))
+    raise typer.Exit(run_query(path, query, out, err, csv=csv))
+
+
+@app.command()
+def portrait(
+    territory: Annotated[str, typer.Argument(help="Identifiant, par exemple COM-91286, ou nom d'un territoire.")],
+    data: DataOption = None,
+    year: Annotated[int | None, typer.Option(help="Année (défaut : la dernière de chaque indicateur).")] = None,
+) -> None:
+    """Un territoire face à son EPCI, son département, sa région et la métropole."""
+    from pipelines.reading import show_portrait
+
+    path = published_file(Workspace(settings_from(data=data)))
+    raise typer.Exit(show_portrait(path, territory, year, out, err))
+
+
+@release_app.command("list")
+def release_list(data: DataOption = None) -> None:
+    """Les publications, de la plus ancienne à la plus récente."""
+    from pipelines.reading import show_releases
+
+    raise typer.Exit(show_releases(Workspace(settings_from(data=data)), out))
+
+
+@release_app.command("diff")
+def release_diff(first: str, second: str, data: DataOption = None) -> None:
+    """Ce qui change d'une publication à l'autre."""
+    from pipelines.reading import show_diff
+
+    raise typer.Exit(show_diff(Workspace(settings_from(data=data)), first, second, out, err))
+
+
+@release_app.command("rollback")
+def release_rollback(release_id: str, data: DataOption = None) -> None:
+    """Publie de nouveau une publication passée."""
+    from pipelines.running import roll_back
+
+    raise typer.Exit(roll_back(Workspace(settings_from(data=data)), release_id, out, err))
+
+
+@app.command()
+def dev(
+    data: DataOption = None,
+    profile: ProfileOption = None,
+    port: Annotated[int, typer.Option(help="Port de la page, sur l'interface locale.")] = 3000,
+) -> None:
+    """La page et le démon de Dagster, sur l'interface locale."""
+    from pipelines.running import instance_environment
+
+    workspace = Workspace(settings_from(profile=profile, data=data))
+    environment = os.environ | instance_environment(workspace)
+    command = [
+        sys.executable, "-m", "dagster", "dev", "-m", "pipelines.code_location", "-h", "127.0.0.1", "-p", str(port)
+    ]
+    os.chdir(ROOT)
+    os.execvpe(command[0], command, environment)
+
+
+def main() -> None:
+    """Entry point of the `vigie` command. Exit codes: 0 done, 1 nothing published, 2 wrong usage."""
+    app()

@@ -1,0 +1,39 @@
+"""Dagster's definitions: the assets, their checks, one job in one process, one schedule (off until switched on)."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipelines.assets import build_assets
+from pipelines.checks import build_checks
+from pipelines.workspace import Workspace
+
+JOB = "build_release"
+
+
+def build_definitions(workspace: Workspace) -> dg.Definitions:
+    """Everything Dagster knows of Vigie, for one workspace."""
+    # in one process: starting a process a step costs ten times what the steps' own overhead does
+    job = dg.define_asset_job(
+        JOB, selection=dg.AssetSelection.all(), executor_def=dg.in_process_executor,
+        description="Tout le chemin : acquisition, géographie, indicateurs, contrôles, publication.",
+    )
+    monthly = dg.ScheduleDefinition(
+        name="build_release_monthly", job=job, cron_schedule="0 5 3 * *", execution_timezone="Europe/Paris",
+        default_status=dg.DefaultScheduleStatus.STOPPED, tags=whole_range(workspace),
+        description="Le 3 du mois à 5 h, heure de Paris ; à activer.",
+    )
+    return dg.Definitions(
+        assets=build_assets(workspace), asset_checks=build_checks(workspace), jobs=[job], schedules=[monthly]
+    )
+
+
+def whole_range(workspace: Workspace) -> dict[str, str]:
+    """Tags that make a run cover every partition at once."""
+    years = [e.data_year for s in workspace.sources.values() if s.kind == "values" for e in s.editions]
+    return {
+        "dagster/asset_partition_range_start": str(min(years)),
+        "dagster/asset_partition_range_end": str(max(years)),
+    }
+
+

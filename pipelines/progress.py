@@ -1,0 +1,57 @@
+"""How a run shows that it advances: nothing, or a display in the terminal."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Step(Protocol):
+    def advance(self, what: str = "") -> None:
+        """One more unit is done."""
+
+
+class Reporter(Protocol):
+    """What long work reports to."""
+
+    def step(self, title: str, total: int) -> "contextmanager[Step]": ...
+
+
+class _Nothing:
+    def advance(self, what: str = "") -> None:
+        return None
+
+
+class Silent:
+    """Reports nothing: for Dagster's page, whose own log and metadata tell the run."""
+
+    @contextmanager
+    def step(self, title: str, total: int) -> Iterator[Step]:
+        yield _Nothing()
+
+
+class Terminal:
+    """A progress display on standard error, one line per stage."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("[dim]{task.fields[what]}"), console=Console(stderr=True),
+        )
+
+    @contextmanager
+    def step(self, title: str, total: int) -> Iterator[Step]:
+        task = self.progress.add_task(title, total=total, what="")
+        progress = self.progress
+
+        class _Step:
+            def advance(self, what: str = "") -> None:
+                progress.update(task, advance=1, what=what)
+
+        yield _Step()
+        progress.update(task, completed=total, what="")

@@ -1,0 +1,193 @@
+"""Reading what is published, for the terminal: a query, a portrait, the releases and their differences."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.workspace import Workspace
+from warehouse.changes import diff
+from warehouse.release import Releases, ReleaseError
+
+LEVEL_LABELS = {
+    "COM": "Commune", "ARM": "Arrondissement", "EPCI": "EPCI", "EPT": "EPT", "DEP": "Département",
+    "REG": "Région", "METRO": "Métropole", "FRANCE": "France",
+}
+REFERENCES = ("COM", "EPCI", "DEP", "REG", "METRO")
+DISPLAY_ROWS = 200
+
+
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """The published file, read-only."""
+    connection = duckdb.connect(str(path), read_only=True)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def run_query(path: Path, query: str, out: Console, err: Console, *, csv: bool) -> int:
+    """Prints a query's rows; returns the exit code."""
+    with connect(path) as connection:
+        try:
+            relation = connection.sql(query)
+        except duckdb.Error as error:
+            err.print(f"[red]Requête refusée :[/red] {error}", highlight=False)
+            return 2
+        if relation is None:
+            return 0
+        if csv:
+            relation.pl().write_csv(sys.stdout)
+            return 0
+        rows = relation.limit(DISPLAY_ROWS + 1).fetchall()
+        table = Table(*relation.columns)
+        for row in rows[:DISPLAY_ROWS]:
+            table.add_row(*("" if v is None else str(v) for v in row))
+        out.print(table)
+        if len(rows) > DISPLAY_ROWS:
+            out.print(f"{DISPLAY_ROWS} premières lignes ; --csv pour toutes.")
+    return 0
+
+
+def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: Console) -> int:
+    """A territory beside those above it: the latest published year of each indicator, or the asked one."""
+    with connect(path) as connection:
+        found = _find(connection, asked)
+        if len(found) != 1:
+            if not found:
+                err.print(f"Aucun territoire « {asked} ». Attendu un identifiant (COM-91286) ou un nom exact.")
+            else:
+                err.print(f"Plusieurs territoires répondent à « {asked} » : préciser l'identifiant.")
+                for identifier, name, level in found[:20]:
+                    err.print(f"  {identifier}  {name} ({LEVEL_LABELS.get(level, level)})", highlight=False)
+            return 2
+        territory, name, level = found[0]
+        above = connection.execute(
+            """
+            SELECT m.parent_id, t.name, t.level FROM territory_member m
+            JOIN territory t ON t.territory_id = m.parent_id
+            WHERE m.child_id = $id AND t.level IN ('COM', 'EPCI', 'DEP', 'REG', 'METRO')
+            ORDER BY list_position(['COM', 'EPCI', 'DEP', 'REG', 'METRO'], t.level)
+            """,
+            {"id": territory},
+        ).fetchall()
+        columns = [(territory, name), *((a, n) for a, n, _ in above)]
+        out.print(f"\n[bold]{name}[/bold] ({LEVEL_LABELS.get(level, level)}, {territory})")
+        if connection.execute("SELECT count(*) FROM source_file WHERE producer LIKE '%fictif%'").fetchone()[0]:  # type: ignore[index]
+            out.print("[yellow]Données fictives (profil demo).[/yellow]")
+        for theme, rows in _portrait_rows(connection, [c for c, _ in columns], year).items():
+            table = Table("Indicateur", "Année", *(n for _, n in columns), title=theme, title_justify="left")
+            for row in rows:
+                table.add_row(*row)
+            out.print(table)
+        _show_series(connection, territory, out)
+    return 0
+
+
+def _find(connection: duckdb.DuckDBPyConnection, asked: str) -> list[tuple[str, str, str]]:
+    exact = connection.execute(
+        "SELECT territory_id, name, level FROM territory WHERE territory_id = $asked", {"asked": asked}
+    ).fetchall()
+    if exact:
+        return exact
+    return connection.execute(
+        """
+        SELECT territory_id, name, level FROM territory
+        WHERE lower(strip_accents(name)) = lower(strip_accents($asked)) ORDER BY territory_id
+        """,
+        {"asked": asked},
+    ).fetchall()
+
+
+def _portrait_rows(
+    connection: duckdb.DuckDBPyConnection, territories: list[str], year: int | None
+) -> dict[str, list[list[str]]]:
+    """theme -> lines (label, year, one displayed value a territory)."""
+    cells = connection.execute(
+        """
+        WITH chosen AS (
+            SELECT o.*, i.label_fr, i.theme, i.unit FROM observation o
+            JOIN indicator i USING (indicator_id)
+            WHERE list_contains($territories, territory_id) AND reference = '_Z'
+              AND ($year IS NULL OR year = $year)
+        ), latest AS (
+            SELECT indicator_id, sex, age, max(year) AS year FROM chosen
+            WHERE territory_id = $territories[1] GROUP BY ALL
+        )
+        SELECT theme, indicator_id, label_fr, c.sex, c.age, c.year, territory_id,
+               valeur_affichee(value, lower, upper, obs_status), unit
+        FROM chosen c JOIN latest USING (indicator_id, sex, age, year)
+        ORDER BY theme, indicator_id, c.sex, c.age
+        """,
+        {"territories": territories, "year": year},
+    ).fetchall()
+    ages = dict(
+        connection.execute("SELECT code, label_fr FROM nomenclature WHERE codelist = 'age'").fetchall()
+    )
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for theme, _, label, sex, age, row_year, territory, shown, unit in cells:
+        suffix = "" if age == "_T" else f", {ages.get(age, age)}"
+        suffix += "" if sex == "_T" else f", {sex}"
+        key = (theme.replace("_", " "), f"{label}{suffix} ({unit})", str(row_year))
+        lines.setdefault(key, {})[territory] = shown or ""
+    themes: dict[str, list[list[str]]] = {}
+    for (theme, label, row_year), shown in lines.items():
+        themes.setdefault(theme, []).append([label, row_year, *(shown.get(t, "") for t in territories)])
+    return themes
+
+
+def _show_series(connection: duckdb.DuckDBPyConnection, territory: str, out: Console) -> None:
+    """The series of the poverty rate and of the median, and the rank, year by year."""
+    rows = connection.execute(
+        """
+        SELECT year,
+               max(valeur_affichee(value, lower, upper, obs_status))
+                   FILTER (indicator_id = 'rev_tp60' AND reference = '_Z'),
+               max(valeur_affichee(value, lower, upper, obs_status))
+                   FILTER (indicator_id = 'rev_med' AND reference = '_Z'),
+               max(CAST(value AS INTEGER) || ' / ' || CAST(weight AS INTEGER))
+                   FILTER (indicator_id = 'rev_tp60_rang')
+        FROM observation
+        WHERE territory_id = $id AND sex = '_T' AND age = '_T'
+          AND indicator_id IN ('rev_tp60', 'rev_med', 'rev_tp60_rang')
+        GROUP BY year ORDER BY year
+        """,
+        {"id": territory},
+    ).fetchall()
+    if rows:
+        table = Table(
+            "Année", "Taux de pauvreté (%)", "Niveau de vie médian (€)", "Rang parmi les communes diffusées",
+            title="Séries", title_justify="left",
+        )
+        for row in rows:
+            table.add_row(*("" if v is None else str(v) for v in row))
+        out.print(table)
+
+
+def show_releases(workspace: Workspace, out: Console) -> int:
+    """Prints the releases of the data folder."""
+    releases = Releases(workspace.data)
+    latest = releases.latest()
+    table = Table("Publication", "Créée le", "Lignes", "Indicateurs", "Ajoutées", "Modifiées", "Retirées", "")
+    for row in releases.list():
+        table.add_row(
+            str(row["release_id"]), f"{row['created_at']:%Y-%m-%d %H:%M}",
+            *(f"{row[c]:,}".replace(",", " ") for c in ("rows", "indicators", "added", "changed", "removed")),
+            "publiée" if row["release_id"] == latest else "",
+        )
+    out.print(table)
+    return 0
+
+
+def show_diff(workspace: Workspace, first: str, second: str, out: Console, err: Console) -> int:
+    """Prints what changes from one release to another."""
+    releases = Releases(workspace.data)
+    try:
+        before, after = releases.folder(first), releases.folder(second)
+    except ReleaseError as error:
+        err.print(f"[red]{error}[/red]", highlight=False)
+        return 2
+    out.print(diff(before / "public", after / "public").to_markdown(), highlight=False)
+    return 0

@@ -1,0 +1,160 @@
+"""Running the job from the terminal: through Dagster, recorded in its instance, with a summary at the end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.progress import Terminal
+from pipelines.stages import publication
+from pipelines.stages.acquisition import client
+from pipelines.workspace import ROOT, Workspace
+from warehouse.release import ReleaseError, Releases
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+
+def instance_environment(workspace: Workspace) -> dict[str, str]:
+    """What Dagster's processes need to find the instance and to run with these settings."""
+    storage = workspace.data / "dagster"
+    storage.mkdir(parents=True, exist_ok=True)
+    settings = workspace.settings.model_dump(exclude_none=True) | {"data": workspace.data}
+    return {
+        "DAGSTER_HOME": str(ROOT),
+        "VIGIE_DAGSTER": str(storage),
+        **{f"VIGIE_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+
+
+def run_job(workspace: Workspace, out: Console, err: Console) -> int:
+    """The whole job in this process; prints what was published, skipped and why. Returns the exit code."""
+    started = time.monotonic()
+    if workspace.settings.profile == "mirror" and not workspace.settings.mirror:
+        err.print("Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple.")
+        return USAGE
+    workspace.lock()
+    workspace.claim()
+    for done in publication.recover(workspace):
+        err.print(f"[yellow]Reprise :[/yellow] {done}", highlight=False)
+    os.environ.update(instance_environment(workspace))
+    failures = _execute(workspace)
+    seconds = time.monotonic() - started
+    _summary(workspace, out)
+    if failures:
+        for step, message in failures:
+            err.print(f"\n[red]Échec de {step}[/red]\n{message}", highlight=False)
+        latest = Releases(workspace.data).latest()
+        kept = f"la publication {latest} reste en place" if latest else "rien n'est publié"
+        err.print(f"\nRien de nouveau n'a été publié ({kept}). Durée : {seconds:.1f} s.", highlight=False)
+        return FAILED
+    out.print(publication.conclusion(workspace), highlight=False)
+    out.print(f"Durée : {seconds:.1f} s.", highlight=False)
+    return DONE
+
+
+def _execute(workspace: Workspace) -> list[tuple[str, str]]:
+    """Runs the job through Dagster; returns what failed: (step, message)."""
+    import dagster as dg
+
+    from pipelines.definitions import JOB, build_definitions, whole_range
+
+    terminal = Terminal()
+    workspace.progress = terminal
+    job = build_definitions(workspace).resolve_job_def(JOB)
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with dg.DagsterInstance.get() as instance, terminal.progress:
+        result = job.execute_in_process(
+            run_config=quiet, instance=instance, tags=whole_range(workspace), raise_on_error=False
+        )
+    if result.success:
+        return []
+    failed: list[tuple[str, str]] = []
+    for event in result.get_step_failure_events():
+        failed.append((event.step_key or "?", _message(event.step_failure_data)))
+    failed.extend(("contrôle " + r.check_id, r.message()) for r in publication.blocking_results(workspace))
+    return failed or [("l'exécution", "voir la page de Dagster : vigie dev")]
+
+
+def _message(failure: Any) -> str:
+    """The message of a failed step: ours when we raised it, else the innermost error."""
+    user = failure.user_failure_data
+    if user is not None and user.description:
+        return str(user.description)
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "erreur inconnue"
+
+
+def _summary(workspace: Workspace, out: Console) -> None:
+    """What acquisition found, and the declared editions that were not there."""
+    kinds = Counter(o.kind for o in workspace.outcomes)
+    labels = {
+        "fetched": "nouvelles", "changed": "modifiées", "unchanged": "inchangées",
+        "not_published": "absentes chez le producteur", "failed": "en échec",
+    }
+    out.print("Éditions : " + ", ".join(f"{kinds[k]} {text}" for k, text in labels.items() if kinds[k]) + ".")
+    for outcome in workspace.outcomes:
+        if outcome.kind == "changed":
+            out.print(f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False)
+    absent = [f"{o.source_id} {o.edition}" for o in workspace.outcomes if o.kind == "not_published"]
+    if absent:
+        out.print(f"  absentes (déclarées, non publiées ou adresse changée) : {', '.join(absent)}", highlight=False)
+
+
+def check_newest(workspace: Workspace, out: Console) -> int:
+    """Runs the suites on the newest candidate, or on the release, and prints each result that did not pass."""
+    folder = publication.newest_folder(workspace)
+    if folder is None:
+        out.print(f"Rien à contrôler dans {workspace.data}. À faire : lancer « vigie run ».")
+        return FAILED
+    results = publication.run_checks(workspace, folder, "vigie check")
+    failed = [r for r in results if not r.passed]
+    for result in failed:
+        out.print(result.message(), highlight=False)
+    critical = [r for r in failed if r.severity == "critical"]
+    out.print(
+        f"{len(results)} contrôles sur {folder.parent.name} : {len(results) - len(failed)} réussis, "
+        f"{len(critical)} en échec critique, {len(failed) - len(critical)} avertissements."
+    )
+    return FAILED if critical else DONE
+
+
+def show_status(workspace: Workspace, out: Console, *, offline: bool) -> int:
+    """Sources and editions held, what is newer upstream, the last run and its failed checks."""
+    asked = [(s, e) for s in workspace.sources.values() for e in workspace.editions(s)]
+    probes = {} if offline else {(p.source_id, p.edition): p for p in client(workspace).probe_all(asked)}
+    table = Table("Source", "Édition", "Données", "COG", "Reçue le", "Octets", "Chez le producteur")
+    labels = {
+        "unchanged": "identique", "newer": "[yellow]plus récent[/yellow]", "not_published": "absente",
+        "unreachable": "[red]injoignable[/red]",
+    }
+    for source, edition in asked:
+        raw = workspace.store.latest(source.source_id, edition.edition)
+        probe = probes.get((source.source_id, edition.edition))
+        table.add_row(
+            source.source_id, edition.edition, str(edition.data_year), str(edition.cog_year or ""),
+            f"{raw.retrieved_at:%Y-%m-%d %H:%M}" if raw else "jamais", f"{raw.bytes:,}" if raw else "",
+            labels[probe.kind] if probe else "",
+        )
+    out.print(table)
+    for line in publication.last_run(workspace):
+        out.print(line, highlight=False)
+    return DONE
+
+
+def roll_back(workspace: Workspace, release_id: str, out: Console, err: Console) -> int:
+    """Publishes a past release again."""
+    workspace.lock()
+    try:
+        Releases(workspace.data).rollback(release_id)
+    except ReleaseError as error:
+        err.print(f"[red]{error}[/red]", highlight=False)
+        return USAGE
+    out.print(f"{release_id} est de nouveau publiée : {workspace.data / 'vigie.duckdb'}", highlight=False)
+    return DONE

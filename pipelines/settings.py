@@ -1,0 +1,61 @@
+"""Settings: flags win, then VIGIE_* variables, then `vigie.toml`, then the defaults below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Profile = Literal["demo", "mirror", "live"]
+
+
+class Settings(BaseSettings):
+    """What a run needs to know. Every field can be set as VIGIE_<NAME> or in `vigie.toml`."""
+
+    model_config = SettingsConfigDict(env_prefix="VIGIE_", toml_file="vigie.toml", extra="forbid")
+
+    data: Path = Path("data")
+    profile: Profile = "demo"
+    mirror: str | None = None  # base address that stands for every producer's site
+    years: str | None = None  # "2014-2021" or "2019": data years of the statistical sources
+    cog: int | None = None  # reference geography; default: the newest with a composition of EPCI
+    deadline: float = Field(default=600.0, gt=0)  # seconds, for one file
+    timeout: float = Field(default=30.0, gt=0)  # seconds without a byte
+    attempts: int = Field(default=5, ge=1)  # tries of one request
+    demo_communes: int = Field(default=240, ge=20)
+    demo_seed: int = 1
+
+    @field_validator("years")
+    @classmethod
+    def _years_are_a_range(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        first, _, last = text.partition("-")
+        if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+            raise ValueError(f"attendu une année ou un intervalle comme 2014-2021 ; trouvé « {text} »")
+        return text
+
+    def wants(self, year: int) -> bool:
+        """Whether statistical editions of that data year are asked for."""
+        if self.years is None:
+            return True
+        first, _, last = self.years.partition("-")
+        return int(first) <= year <= int(last or first)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

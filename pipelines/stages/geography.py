@@ -1,0 +1,227 @@
+"""The geography of a run: passage between COG years, reference territories, what each edition's codes are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from methods.passage import passage
+from methods.territories import (
+    communes_of_year,
+    composition_of_year,
+    edition_members,
+    members_by_year,
+    published_communes,
+    reference_year,
+    same_territory,
+    territories,
+    territory_members,
+)
+from pipelines.workspace import Workspace, WorkspaceError, digest, fingerprint_of, refresh
+from sources.description import Edition, Source
+
+COMPOSITIONS = ("dgcl_epci", "insee_epci_ancien", "insee_appartenance")
+LISTS_EVERY_COMMUNE = 0.98  # share of the COG's communes above which an edition is taken to leave none out
+REFERENCE_LEVELS = ("EPCI", "DEP", "REG", "METRO")
+
+
+def path(workspace: Workspace, name: str) -> Path:
+    return workspace.stage("geography", f"{name}.parquet")
+
+
+def read(workspace: Workspace, name: str) -> pl.DataFrame:
+    return pl.read_parquet(path(workspace, name))
+
+
+def reference_cog(workspace: Workspace) -> int:
+    """The COG year of all series: the asked one, else the newest with a list and a composition of EPCI.
+
+    Raises WorkspaceError when the asked one is not among those that can be built.
+    """
+    lists = set(_latest(workspace, "insee_cog_communes"))
+    compositions = set(_latest(workspace, "dgcl_epci")) | set(_latest(workspace, "insee_epci_ancien"))
+    asked = workspace.settings.cog
+    if asked is None:
+        return reference_year(lists, compositions)
+    if asked not in lists & compositions:
+        raise WorkspaceError(
+            f"COG {asked} : attendu une année qui a une liste de communes et une composition des EPCI, parmi "
+            f"{sorted(lists & compositions)}. À faire : choisir l'une d'elles avec --cog."
+        )
+    return asked
+
+
+def build_passage(workspace: Workspace) -> pl.DataFrame:
+    """Writes the table of code changes between any two COG years from the first used to the newest."""
+    events = _latest(workspace, "insee_cog_evenements")
+    newest = workspace.core("insee_cog_evenements", events[max(events)].edition)
+    used = [e.cog_year or e.data_year for s in _values(workspace) for e in workspace.present(s)]
+    years = [*used, *_latest(workspace, "insee_cog_communes"), *_latest(workspace, "insee_epci_ancien")]
+    span = range(min(years), max(events) + 1)
+    fingerprint = digest(f"{fingerprint_of(newest)} {span} {workspace.code_digest}")
+    refresh(path(workspace, "passage"), fingerprint, lambda: passage(pl.read_parquet(newest), span))
+    return read(workspace, "passage")
+
+
+def build_territories(workspace: Workspace) -> pl.DataFrame:
+    """Writes the reference territories, their members and those above each; returns the territories."""
+    reference = reference_cog(workspace)
+    fingerprint = _geography_fingerprint(workspace)
+    communes = _communes(workspace, reference)
+    composition = _composition(workspace, reference)
+    members = territory_members(communes, composition, reference)
+    table = territories(
+        communes, _zones(workspace, "insee_cog_departements", reference),
+        _zones(workspace, "insee_cog_regions", reference), composition, reference,
+    )
+    cities = communes.filter(pl.col("typecom") == "ARM").select(code="parent", arm="code").sort("code", "arm")
+    frames = {
+        "territory": table, "territory_member": members, "cities": cities,
+        "reference_members": members_by_year(communes, composition),
+        "parents": parents(members, cities),
+    }
+    for name, frame in frames.items():
+        refresh(path(workspace, name), fingerprint, lambda f=frame: f)
+    return table
+
+
+def parents(members: pl.DataFrame, cities: pl.DataFrame) -> pl.DataFrame:
+    """Territories above each commune, arrondissement and EPCI: (territory_id, reference, reference_level).
+
+    A territory is above another when it holds all of its communes; an EPCI astride two départements has none.
+    """
+    level = pl.col("parent_id").str.split("-").list.first()
+    above = members.with_columns(reference_level=level).filter(
+        pl.col("reference_level").is_in(list(REFERENCE_LEVELS))
+    )
+    communes = above.select(territory_id="child_id", reference="parent_id", reference_level="reference_level")
+    districts = cities.select(
+        territory_id=pl.lit("COM-") + pl.col("code"), arm=pl.lit("ARM-") + pl.col("arm")
+    ).join(communes, on="territory_id").select(territory_id="arm", reference="reference", reference_level="reference_level")
+    epci = above.filter(pl.col("reference_level") == "EPCI").select(epci="parent_id", territory_id="child_id")
+    held = (
+        epci.join(communes.filter(pl.col("reference_level") != "EPCI"), on="territory_id")
+        .group_by("epci", "reference", "reference_level").agg(inside=pl.len())
+        .join(epci.group_by("epci").agg(size=pl.len()), on="epci")
+        .filter(pl.col("inside") == pl.col("size"))
+        .select(territory_id="epci", reference="reference", reference_level="reference_level")
+    )
+    return pl.concat([communes, districts, held]).sort("territory_id", "reference")
+
+
+def build_correspondences(workspace: Workspace) -> pl.DataFrame:
+    """Writes, for each COG year of the editions, the communes of every territory of that year."""
+    years = sorted({e.cog_year or e.data_year for s in _values(workspace) for e in workspace.present(s)})
+    fingerprint = _geography_fingerprint(workspace)
+    sizes: list[tuple[int, str, int]] = []
+    with workspace.progress.step("Périmètres par COG", len(years)) as step:
+        for year in years:
+            refresh(
+                path(workspace, f"members-{year}"), fingerprint,
+                lambda y=year: members_by_year(_communes(workspace, y), _composition(workspace, y)),
+            )
+            counts = read(workspace, f"members-{year}").group_by("level").agg(pl.col("code").n_unique())
+            sizes += [(year, level, n) for level, n in sorted(counts.rows())]
+            step.advance(str(year))
+    return pl.DataFrame(sizes, schema=["cog", "niveau", "territoires"], orient="row")
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """What an edition's codes are in the reference COG; see methods.settle for the two frames."""
+
+    same: pl.DataFrame
+    groups: pl.DataFrame
+
+
+def correspondence(workspace: Workspace, edition: Edition, published: pl.Series) -> Correspondence:
+    """published: codes of the communes that the edition gives figures for."""
+    year = edition.cog_year or edition.data_year
+    table = read(workspace, "passage")
+    reference = read(workspace, "reference_members")
+    members = read(workspace, f"members-{year}")
+    communes = members.filter(pl.col("level") == "COM")["code"]
+    whole = published.is_in(communes.implode()).sum() >= LISTS_EVERY_COMMUNE * communes.len()
+    first = edition.data_year if whole else year
+    held = published_communes(communes, table, first, year, published)
+    target = reference_cog(workspace)
+    return Correspondence(
+        same=same_territory(
+            pl.concat([
+                members.filter(pl.col("level") != "COM"),
+                held.select(level=pl.lit("COM"), code="code", commune="commune"),
+            ]),
+            reference, table, year, target,
+        ),
+        groups=edition_members(reference.filter(pl.col("level") != "ARM"), held, table, year, target).select(
+            "territory_id", "level", "code", "partial"
+        ),
+    )
+
+
+def universe_of(workspace: Workspace, universe: str) -> pl.DataFrame:
+    """Territories that a rank compares: communes of the métropole, arrondissements excluded."""
+    if universe != "COM_METRO":
+        raise ValueError(f"unknown universe {universe!r}")
+    members = read(workspace, "territory_member")
+    return members.filter(pl.col("parent_id") == "METRO-FM").select(territory_id="child_id")
+
+
+def _values(workspace: Workspace) -> list[Source]:
+    return [s for s in workspace.sources.values() if s.kind == "values"]
+
+
+def _latest(workspace: Workspace, source_id: str) -> dict[int, Edition]:
+    """year -> the edition of that year with the highest issue, among those of the core."""
+    found: dict[int, Edition] = {}
+    for edition in workspace.present(workspace.sources[source_id]):
+        known = found.get(edition.data_year)
+        if known is None or edition.issue > known.issue:
+            found[edition.data_year] = edition
+    return found
+
+
+def _nearest(workspace: Workspace, source_id: str, year: int) -> Edition:
+    """The edition of the year, else of the nearest year (earlier first)."""
+    held = _latest(workspace, source_id)
+    if not held:
+        raise WorkspaceError(
+            f"{source_id} : attendu au moins une édition ; aucune n'a été acquise. À faire : relancer « vigie run » "
+            "et lire les éditions absentes chez le producteur."
+        )
+    return held[min(held, key=lambda y: (abs(y - year), y))]
+
+
+def _communes(workspace: Workspace, year: int) -> pl.DataFrame:
+    edition = _nearest(workspace, "insee_cog_communes", year)
+    frame = pl.read_parquet(workspace.core("insee_cog_communes", edition.edition))
+    if edition.data_year == year:
+        return frame
+    return communes_of_year(frame, read(workspace, "passage"), edition.data_year, year)
+
+
+def _zones(workspace: Workspace, source_id: str, year: int) -> pl.DataFrame:
+    return pl.read_parquet(workspace.core(source_id, _nearest(workspace, source_id, year).edition))
+
+
+def _composition(workspace: Workspace, year: int) -> pl.DataFrame:
+    frames = [
+        pl.scan_parquet(workspace.core(source_id, edition.edition)).with_columns(
+            year=pl.lit(edition.data_year), issue=pl.lit(edition.issue)
+        )
+        for source_id in COMPOSITIONS
+        for edition in workspace.present(workspace.sources[source_id])
+    ]
+    return composition_of_year(pl.concat(pl.collect_all(frames)), read(workspace, "passage"), year)
+
+
+def _geography_fingerprint(workspace: Workspace) -> str:
+    cores = [
+        fingerprint_of(workspace.core(s.source_id, e.edition))
+        for s in workspace.sources.values()
+        if s.kind == "geography"
+        for e in workspace.present(s)
+    ]
+    return digest(" ".join([*cores, str(reference_cog(workspace)), workspace.code_digest]))

@@ -1,0 +1,155 @@
+"""From core frames to the long table: each edition on the reference geography, then each indicator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from methods import indicators as methods
+from methods.settle import SETTLED, VariableRule, settle
+from pipelines.stages import geography
+from pipelines.workspace import Workspace, digest, fingerprint_of, refresh
+from sources.description import Edition, Source
+from warehouse.catalogue import Catalogue, Indicator, load_catalogue, variable_rules
+
+ORDER = ["reference", "year", "sex", "age", "territory_id"]
+
+
+def editions_to_settle(workspace: Workspace, source: Source) -> list[Edition]:
+    """The editions that count: within a data year, a re-issue replaces the issues whose levels it all has."""
+    present = workspace.present(source)
+    levels = {e.edition: {m.level for m in e.members} for e in present}
+    return [
+        e for e in present
+        if not any(
+            o.data_year == e.data_year and o.issue > e.issue and levels[e.edition] <= levels[o.edition]
+            for o in present
+        )
+    ]
+
+
+def settled_path(workspace: Workspace, source: Source, edition: Edition) -> Path:
+    return workspace.stage("settled", source.source_id, f"{edition.edition}.parquet")
+
+
+def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
+    """Writes the settled Parquet of each edition of a source; returns what to show."""
+    rules = variable_rules(load_catalogue()).get(source.source_id, ())
+    asked = editions_to_settle(workspace, source) if rules else []
+    written: list[str] = []
+    with workspace.progress.step(f"Géographie {source.source_id}", len(asked)) as step:
+        for edition in asked:
+            step.advance(edition.edition)
+            target = settled_path(workspace, source, edition)
+            core = workspace.core(source.source_id, edition.edition)
+            members = geography.path(workspace, f"members-{edition.cog_year or edition.data_year}")
+            fingerprint = digest(f"{fingerprint_of(core)} {fingerprint_of(members)} {workspace.code_digest}")
+            if refresh(target, fingerprint, lambda e=edition: _settled(workspace, source, e, rules)):
+                written.append(edition.edition)
+    return {
+        "éditions": [e.edition for e in asked], "recalculées": written,
+        "remplacées par une réédition": [
+            e.edition for e in workspace.present(source) if e.edition not in {a.edition for a in asked}
+        ],
+    }
+
+
+def _settled(
+    workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule]
+) -> pl.DataFrame:
+    values = pl.read_parquet(workspace.core(source.source_id, edition.edition))
+    published = values.filter(pl.col("level") == "COM")["code"].unique()
+    where = geography.correspondence(workspace, edition, published)
+    frame = settle(
+        values, same=where.same, groups=where.groups, cities=geography.read(workspace, "cities"), rules=rules
+    )
+    return frame.sort("variable", "year", "level", "territory_id")
+
+
+def observe(workspace: Workspace, theme: str) -> dict[str, Any]:
+    """Writes the rows of each indicator of a theme; returns what to show."""
+    catalogue = load_catalogue()
+    chosen = [i for i in catalogue.indicators if i.theme == theme]
+    fingerprint = _inputs(workspace, catalogue)
+    rows: dict[str, int] = {}
+    with workspace.progress.step(f"Indicateurs {theme}", len(chosen)) as step:
+        for indicator in sorted(chosen, key=lambda i: hasattr(i.compute, "of")):
+            step.advance(indicator.id)
+            path = observation_path(workspace, indicator)
+            refresh(path, fingerprint, lambda i=indicator: _rows(workspace, catalogue, i))
+            rows[indicator.id] = pl.scan_parquet(path).select(pl.len()).collect().item()
+    return {"lignes": sum(rows.values()), "lignes par indicateur": rows}
+
+
+def observation_path(workspace: Workspace, indicator: Indicator) -> Path:
+    return workspace.stage("observation", f"{indicator.id}.parquet")
+
+
+def _rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> pl.DataFrame:
+    """All rows of one indicator, sorted as the long table is."""
+    match indicator.specification():
+        case methods.Published() as spec:
+            rows = methods.published(spec, _variables(workspace, catalogue, indicator))
+        case methods.Ratio() as spec:
+            rows = methods.ratio(spec, _variables(workspace, catalogue, indicator))
+        case methods.Growth() as spec:
+            rows = methods.growth(spec, _observed(workspace, catalogue, spec.of))
+        case methods.Gap() as spec:
+            parents = geography.read(workspace, "parents")
+            rows = methods.gap(spec, _observed(workspace, catalogue, spec.of), parents)
+        case methods.Rank() as spec:
+            rows = methods.rank(
+                spec, _observed(workspace, catalogue, spec.of), geography.universe_of(workspace, spec.universe)
+            )
+    return rows.sort(ORDER)
+
+
+def _observed(workspace: Workspace, catalogue: Catalogue, indicator_id: str) -> pl.DataFrame:
+    return pl.read_parquet(observation_path(workspace, catalogue.indicator(indicator_id)))
+
+
+def _variables(
+    workspace: Workspace, catalogue: Catalogue, indicator: Indicator
+) -> Callable[[str], pl.DataFrame]:
+    """Settled rows of a variable over the editions of the indicator's sources."""
+    files = [
+        (source, edition, settled_path(workspace, source, edition))
+        for source_id in catalogue.sources_of(indicator)
+        for source in [workspace.sources[source_id]]
+        for edition in editions_to_settle(workspace, source)
+    ]
+
+    def read(variable: str) -> pl.DataFrame:
+        frames = [
+            pl.scan_parquet(path).filter(pl.col("variable") == variable).with_columns(
+                source_id=pl.lit(source.source_id), edition=pl.lit(edition.edition),
+                cog_year=pl.lit(edition.cog_year or edition.data_year, pl.Int16),
+                issue=pl.lit(edition.issue, pl.Int16),
+            )
+            for source, edition, path in files
+        ]
+        return pl.concat(pl.collect_all(frames)) if frames else _empty()
+
+    return read
+
+
+def _empty() -> pl.DataFrame:
+    text = {c: pl.String for c in (*SETTLED, "source_id", "edition")}
+    numbers = {c: pl.Float64 for c in ("value", "lower", "upper")}
+    small = {"year": pl.Int16, "cog_year": pl.Int16, "issue": pl.Int16, "masked_parts": pl.Int32}
+    return pl.DataFrame(schema={**text, **numbers, **small, "aggregated": pl.Boolean})
+
+
+def _inputs(workspace: Workspace, catalogue: Catalogue) -> str:
+    """Fingerprint of everything an observation may rest on: settled files, geography, code."""
+    used = sorted({s for i in catalogue.indicators for s in catalogue.sources_of(i)})
+    settled = [
+        fingerprint_of(settled_path(workspace, workspace.sources[s], e))
+        for s in used
+        for e in editions_to_settle(workspace, workspace.sources[s])
+    ]
+    return digest(" ".join([*settled, fingerprint_of(geography.path(workspace, "parents"))]))
+

@@ -1,0 +1,179 @@
+"""The workspace of a run: settings, folders, and which files are up to date. No figure is computed here."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from pipelines.progress import Reporter, Silent
+from pipelines.settings import Settings
+from sources.client import Outcome
+from sources.description import Edition, Source, load_sources
+from sources.raw_store import RawStore
+
+ROOT = Path(__file__).parent.parent
+
+
+class WorkspaceError(Exception):
+    """The data folder cannot be used as asked; the message says what to do (French)."""
+
+
+@dataclass
+class Workspace:
+    """Folders under `data/`: raw (as served), core (typed), stage (rebuildable intermediate), releases."""
+
+    settings: Settings
+    progress: Reporter = field(default_factory=Silent)
+    force: bool = False  # rebuild although nothing changed
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])  # what acquisition said, for the summary
+    _lock: IO[str] | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.settings.data.absolute()
+
+    @cached_property
+    def store(self) -> RawStore:
+        return RawStore(self.data)
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        return load_sources()
+
+    def core(self, source_id: str, edition: str) -> Path:
+        return self.data / "core" / source_id / f"{edition}.parquet"
+
+    def stage(self, *names: str) -> Path:
+        return self.data / "stage" / Path(*names)
+
+    def editions(self, source: Source) -> list[Edition]:
+        """The editions this run reads: all of a geography, those of the asked years elsewhere."""
+        if source.kind == "geography":
+            return list(source.editions)
+        return [e for e in source.editions if self.settings.wants(e.data_year)]
+
+    def present(self, source: Source) -> list[Edition]:
+        """The asked editions that the core holds."""
+        return [e for e in self.editions(source) if self.core(source.source_id, e.edition).exists()]
+
+    def claim(self) -> None:
+        """Marks the data folder as fictional or real; refuses to mix the two.
+
+        Raises WorkspaceError when the folder already holds the other kind.
+        """
+        kind = "demo" if self.settings.profile == "demo" else "real"
+        marker = self.data / "PROFILE"
+        self.data.mkdir(parents=True, exist_ok=True)
+        found = marker.read_text(encoding="utf-8").strip() if marker.exists() else None
+        if found is None:
+            replace_bytes(marker, f"{kind}\n".encode())
+        elif found != kind:
+            held = "fictives (profil demo)" if found == "demo" else "réelles"
+            raise WorkspaceError(
+                f"{self.data} contient des données {held} ; attendu un dossier vide ou du même genre pour le "
+                f"profil {self.settings.profile}. À faire : choisir un autre dossier, par exemple "
+                f"VIGIE_DATA=data-{self.settings.profile} vigie run --profile {self.settings.profile}."
+            )
+
+    def lock(self) -> None:
+        """Makes this process the only writer of the data folder until it ends; may be called again.
+
+        Raises WorkspaceError naming the process that holds it.
+        """
+        if self._lock is not None:
+            return
+        self.data.mkdir(parents=True, exist_ok=True)
+        handle = (self.data / ".lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            owner = handle.read().strip() or "inconnu"
+            handle.close()
+            raise WorkspaceError(
+                f"{self.data} est déjà utilisé par le processus {owner} ; attendu un dossier libre. "
+                "À faire : attendre la fin de cette exécution, ou l'arrêter."
+            ) from error
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
+        self._lock = handle
+
+    @cached_property
+    def code_digest(self) -> str:
+        """Digest of everything of ours that decides a figure: sources, methods, warehouse."""
+        return digest_of_tree(ROOT / room for room in ("sources", "methods", "warehouse"))
+
+    @cached_property
+    def parser_digest(self) -> str:
+        return digest_of_tree([ROOT / "sources"])
+
+    def input_digest(self) -> str:
+        """Digest of what the release is made of: raw bytes of each edition read, code, choices."""
+        inputs = [
+            [s.source_id, e.edition, raw.sha256]
+            for s in self.sources.values()
+            for e in self.present(s)
+            if (raw := self.store.latest(s.source_id, e.edition)) is not None
+        ]
+        choices = [self.settings.cog, self.settings.years]
+        return digest(json.dumps([inputs, choices, self.code_digest]))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def digest_of_tree(folders: Iterable[Path]) -> str:
+    """Digest of the Python, YAML and SQL files below the folders, by relative path and content."""
+    total = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".yaml", ".sql"}):
+            total.update(str(path.relative_to(folder.parent)).encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def replace_bytes(target: Path, data: bytes) -> None:
+    """Writes a small file so that a reader sees the old content or the new, never a part."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, target)
+
+
+def refresh(target: Path, fingerprint: str, make: Callable[[], pl.DataFrame]) -> bool:
+    """Writes `make()` as Parquet at `target` unless it is there with the same fingerprint.
+
+    Returns True when it was written. The fingerprint is kept in the file's own metadata, so that the file and
+    what it was made of cannot disagree, whatever moment the process is killed at.
+    """
+    if target.exists() and pl.read_parquet_metadata(target).get("fingerprint") == fingerprint:
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    make().write_parquet(temporary, compression="lz4", metadata={"fingerprint": fingerprint})
+    os.replace(temporary, target)
+    return True
+
+
+def fingerprint_of(path: Path) -> str:
+    """The fingerprint that `refresh` wrote in a file."""
+    return pl.read_parquet_metadata(path)["fingerprint"]
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Removes the temporary files that a killed run left under `folder`; returns them."""
+    left = [p for p in folder.rglob(".*.tmp") if p.is_file()]
+    for path in left:
+        path.unlink()
+    return left

@@ -1,0 +1,369 @@
+"""The fictional country's geography: communes from 2014 to 2026, their events, and what they belong to.
+
+The smallest piece is an atom, a commune of 2014 (or an arrondissement of the big city): the communes of any year
+are sets of atoms, so a figure summed by atom is exact in every year's geography.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+
+YEARS = range(2014, 2027)  # years of the official geography, at 1 January
+LEAST_COMMUNES = 60  # below this there is no room for the events that the demonstration tells
+BLOCK = 20  # communes of an intercommunality
+DISTRICTS = 4  # arrondissements of the big city
+BIG_CITY = "Fictive-la-Grande"
+NO_EPCI = ""
+METRO = "FM"  # the whole country, as the core calls it; the producer's files call it 1
+
+_FIRST = (
+    "Fictive", "Imaginaire", "Exempleville", "Modèleville", "Supposée", "Inventée", "Hypothèse", "Fabuleuse",
+    "Témoin", "Essai", "Feinte", "Cœur-Simulé", "Légende", "Chimère", "Utopie", "Songe", "Mirage", "Parabole",
+)
+_SECOND = (
+    "sur-Exemple", "lès-Modèle", "la-Feinte", "le-Conte", "en-Hypothèse", "sous-Réserve", "d'Essai", "aux-Nombres",
+    "de-Papier", "les-Ébauches", "l'Imaginaire", "du-Brouillon", "sur-Mesure", "en-Chiffres", "des-Fables",
+)
+
+
+def departement_codes(count: int) -> list[str]:
+    """Codes of two digits that no real département bears; beyond four, real codes under invented names.
+
+    The départements of Paris, Lyon and Marseille are left out: some of their codes mean arrondissements.
+    """
+    real = [f"{d:02d}" for d in range(1, 96) if d not in (13, 20, 69, 75)]
+    return ["96", "99", "00", "20", *real][:count]
+
+
+def siren(family: str, number: int) -> str:
+    """An invented SIREN: its control digit (Luhn) is wrong, so no body can ever bear it."""
+    digits = f"{family}{number:04d}"
+    doubled = [int(c) * (1 + i % 2) for i, c in enumerate(digits)]
+    right = -sum(d // 10 + d % 10 for d in doubled) % 10
+    return f"{digits}{(right + 5) % 10}"
+
+
+def region_codes(count: int) -> list[str]:
+    """Codes of two digits that no real région bears; `99` is also a département, as 11 is in the real files."""
+    real = {1, 2, 3, 4, 6, 11, 24, 27, 28, 32, 44, 52, 53, 75, 76, 84, 93, 94}
+    return [f"{c:02d}" for c in range(99, 0, -1) if c not in real][:count]
+
+
+def commune_names(count: int) -> list[str]:
+    """Distinct invented names, each saying that it is fictional."""
+    pairs = len(_FIRST) * len(_SECOND)
+    names: list[str] = []
+    for i in range(count):
+        first, second = _FIRST[i % len(_FIRST)], _SECOND[(i + i // len(_FIRST)) % len(_SECOND)]
+        turn = i // pairs
+        names.append(f"{first}-{second}{f'-{turn + 1}' if turn else ''} (fictif)")
+    return names
+
+
+@dataclass
+class Register:
+    """The civil register while it is being written: who bears which code, and the lines of events."""
+
+    code: list[str]  # by atom
+    name: dict[str, str]  # communes that exist
+    delegated: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # name, parent
+    events: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+    atoms: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+
+    def __post_init__(self) -> None:
+        for atom, code in enumerate(self.code):
+            self.atoms.setdefault(code, []).append(atom)
+
+    def _event(self, mod: int, date: str, kind: str, code: str, name: str, to: str, to_code: str, to_name: str) -> None:
+        self.events.append((str(mod), date, kind, code, name, to, to_code, to_name))
+
+    def merge(self, date: str, codes: list[str], into: str, name: str) -> None:
+        """A new commune replaces `codes`; those that were plain communes become delegated ones."""
+        parents = {parent for _, parent in self.delegated.values()}
+        for code in codes:
+            old = self.name[code]
+            self._event(32, date, "COM", code, old, "COM", into, name)
+            if code not in parents:
+                self._event(32, date, "COM", code, old, "COMD", code, old)
+        moved = {c: (n, into if p in codes else p) for c, (n, p) in self.delegated.items()}
+        self.delegated = moved | {c: (self.name[c], into) for c in codes if c not in parents}
+        atoms = sorted(a for code in codes for a in self.atoms.pop(code))
+        for code in codes:
+            del self.name[code]
+        self._bear(into, name, atoms)
+
+    def recode(self, mod: int, date: str, code: str, to: str) -> None:
+        """The same commune under another code (41: other département; 50: other seat)."""
+        name = self.name.pop(code)
+        self._event(mod, date, "COM", code, name, "COM", to, name)
+        self.delegated = {c: (n, to if p == code else p) for c, (n, p) in self.delegated.items()}
+        self._bear(to, name, self.atoms.pop(code))
+
+    def rename(self, date: str, code: str, name: str) -> None:
+        self._event(10, date, "COM", code, self.name[code], "COM", code, name)
+        self.name[code] = name
+
+    def split(self, date: str, code: str) -> None:
+        """The delegated communes of a new commune become communes again."""
+        old, atoms = self.name.pop(code), self.atoms.pop(code)
+        parts = sorted((c, n) for c, (n, p) in self.delegated.items() if p == code)
+        for part, name in parts:
+            self._event(21, date, "COMD", part, name, "COM", part, name)
+            self._event(21, date, "COM", code, old, "COM", part, name)
+        self.delegated = {c: v for c, v in self.delegated.items() if v[1] != code}
+        for (part, name), atom in zip(parts, atoms, strict=True):
+            self._bear(part, name, [atom])
+
+    def drop_delegated(self, date: str, code: str, *, moves: bool = False) -> None:
+        """The delegated communes of `code` cease to exist; a line says so of the commune too, unless it moves."""
+        for part, (name, parent) in sorted(self.delegated.items()):
+            if parent == code:
+                self._event(35, date, "COMD", part, name, "COM", code, self.name[code])
+        if not moves:
+            self._event(35, date, "COM", code, self.name[code], "COM", code, self.name[code])
+        self.delegated = {c: v for c, v in self.delegated.items() if v[1] != code}
+
+    def _bear(self, code: str, name: str, atoms: list[int]) -> None:
+        self.name[code] = name
+        self.atoms[code] = atoms
+        for atom in atoms:
+            self.code[atom] = code
+
+
+@dataclass(frozen=True)
+class Country:
+    """The geography of every year. Arrays have one cell per atom; '' stands for `none`."""
+
+    home: np.ndarray  # code of the atom's commune in 2014
+    arm: np.ndarray  # arrondissement municipal, '' outside the big city
+    codes: dict[int, np.ndarray]  # COG year -> commune
+    names: dict[int, dict[str, str]]  # COG year -> commune -> name
+    delegated: dict[int, dict[str, tuple[str, str]]]  # COG year -> COMD -> name, parent
+    epci: dict[int, np.ndarray]  # year -> SIREN
+    epci_names: dict[str, tuple[str, str]]  # SIREN -> name, nature
+    ept: np.ndarray
+    arrondissement: dict[str, str]  # commune code -> last character of its arrondissement
+    regions: dict[str, str]  # département -> région
+    zones: dict[str, str]  # département -> employment zone
+    zone_names: dict[tuple[str, str], str]  # (level, code) -> name
+    events: tuple[tuple[str, ...], ...]  # mod, date, typecom, code, name, typecom, code, name; oldest first
+
+    def territory(self, level: str, year: int) -> np.ndarray:
+        """Code of each atom's territory of that level at 1 January of `year`."""
+        codes = self.codes[year]
+        if level == "COM":
+            return codes
+        if level == "ARM":
+            return self.arm
+        if level == "EPCI":
+            return self.epci[year]
+        if level == "EPT":
+            return self.ept
+        departement = codes.astype("<U2")
+        if level == "DEP":
+            return departement
+        if level == "ARR":
+            last = np.array([self.arrondissement[c] for c in codes])
+            return np.strings.add(departement, last)
+        if level == "REG":
+            return np.array([self.regions[d] for d in departement])
+        if level == "ZE":
+            return np.array([self.zones[d] for d in departement])
+        if level == "METRO":
+            return np.full(codes.size, METRO)
+        raise ValueError(f"unknown level {level!r}")
+
+    def name(self, level: str, code: str, year: int) -> str:
+        """The name of a territory of that year."""
+        if level in ("COM", "ARM"):
+            return self.names[year].get(code) or self.zone_names["ARM", code]
+        if level == "EPCI":
+            return self.epci_names[code][0]
+        return self.zone_names[level, code]
+
+
+def build_country(communes: int) -> Country:
+    """The country of that many communes (of 2014). Nothing here is random: the same size, the same map."""
+    if communes < LEAST_COMMUNES:
+        raise ValueError(f"at least {LEAST_COMMUNES} communes, {communes} asked")
+    home, departements = _first_codes(communes)
+    arm = np.full(home.size, "", dtype="<U5")
+    arm[:DISTRICTS] = [f"{departements[0]}98{i + 1}" for i in range(DISTRICTS)]
+    names = commune_names(communes)
+    names[0] = f"{BIG_CITY} (fictif)"
+    register = Register(home.tolist(), dict(zip(dict.fromkeys(home.tolist()), names, strict=True)))
+    first = sorted(register.name)
+    arrondissement = {c: "1" if int(c[2:]) <= len(first) / len(departements) / 2 else "2" for c in first}
+    codes: dict[int, np.ndarray] = {}
+    year_names: dict[int, dict[str, str]] = {}
+    delegated: dict[int, dict[str, tuple[str, str]]] = {}
+    for year, happen in _story(register, departements, communes):
+        happen()
+        codes[year] = np.array(register.code)
+        year_names[year] = dict(register.name)
+        delegated[year] = dict(register.delegated)
+    for seen in codes.values():
+        for code in seen.tolist():
+            arrondissement.setdefault(code, "1")
+    epci, epci_names, ept = _intercommunalities(home, codes, departements)
+    regions = _regions(departements)
+    zones = {d: f"{r}{i + 1:02d}" for i, (d, r) in enumerate(regions.items())}
+    return Country(
+        home, arm, codes, year_names, delegated, epci, epci_names, ept, arrondissement, regions, zones,
+        _zone_names(departements, regions, zones, arm), tuple(sorted(register.events, key=lambda e: e[1])),
+    )
+
+
+def _first_codes(communes: int) -> tuple[np.ndarray, list[str]]:
+    departements = departement_codes(max(3, ceil(communes / 900)))
+    shares = np.array_split(np.arange(communes), len(departements))
+    codes = [f"{d}{i + 1:03d}" for d, share in zip(departements, shares, strict=True) for i in range(share.size)]
+    return np.array([codes[0]] * (DISTRICTS - 1) + codes), departements
+
+
+def _story(register: Register, departements: list[str], communes: int):
+    """What happens before 1 January of each year, as (year, what to do).
+
+    A merger, a chain of mergers, a change of département, two hops on one day, a code that flips and flips back,
+    a true split, consecutive years without any change (2019 to 2020).
+    """
+    a, b, c = departements[:3]
+    free = {d: communes // len(departements) + 40 for d in departements}
+    pool = iter(_pairs(departements, communes))
+
+    def new_code(departement: str) -> str:
+        free[departement] += 1
+        return f"{departement}{free[departement]:03d}"
+
+    def merge(date: str, *codes: str) -> None:
+        name = register.name[codes[0]].removesuffix(" (fictif)").removesuffix("-et-Alentours")
+        register.merge(date, list(codes), codes[0], f"{name}-et-Alentours (fictif)")
+
+    def others(date: str) -> None:
+        for pair in (p for _, p in zip(range(communes // 400), pool, strict=False)):
+            merge(date, *pair)
+
+    def y2016() -> None:
+        merge("2016-01-01", f"{b}002", f"{b}003")
+        others("2016-01-01")
+
+    def y2017() -> None:
+        register.recode(41, "2016-12-31", f"{c}003", new_code(b))
+        merge("2017-01-01", f"{b}006", f"{b}007", f"{b}008")
+        merge("2017-01-01", f"{b}010", f"{b}011")
+        others("2017-01-01")
+
+    def y2018() -> None:
+        hop = new_code(b)
+        register.recode(41, "2018-01-01", f"{c}005", hop)
+        merge("2018-01-01", f"{b}013", hop)
+        merge("2018-01-01", f"{c}007", f"{c}008")
+        others("2018-01-01")
+
+    def y2019() -> None:
+        merge("2019-01-01", f"{b}002", f"{b}004")
+        others("2019-01-01")
+
+    def y2021() -> None:
+        register.split("2021-01-01", f"{b}010")
+        register.drop_delegated("2021-01-01", f"{b}006", moves=True)
+        register.recode(50, "2021-01-01", f"{b}006", f"{b}007")
+
+    def y2022() -> None:
+        merge("2022-01-01", f"{c}010", f"{c}011")
+        merge("2022-01-01", f"{b}015", f"{b}016")
+        others("2022-01-01")
+
+    def y2023() -> None:
+        register.recode(50, "2023-01-01", f"{b}007", f"{b}006")
+        register.drop_delegated("2023-01-01", f"{b}002")
+
+    def y2024() -> None:
+        merge("2024-01-01", f"{c}013", f"{c}014")
+        register.rename("2024-01-01", f"{c}015", "Nouveau-Nom-sur-Exemple (fictif)")
+        others("2024-01-01")
+
+    def y2025() -> None:
+        register.recode(50, "2024-03-15", f"{c}007", f"{c}008")
+        merge("2025-01-01", f"{a}007", f"{a}008")
+        others("2025-01-01")
+
+    def y2026() -> None:
+        merge("2026-01-01", f"{a}010", f"{a}011")
+        others("2026-01-01")
+
+    told = {f.__name__: f for f in (y2016, y2017, y2018, y2019, y2021, y2022, y2023, y2024, y2025, y2026)}
+    return [(year, told.get(f"y{year}", lambda: None)) for year in YEARS]
+
+
+def _pairs(departements: list[str], communes: int):
+    """Neighbours that merge in large countries, away from the communes of the story."""
+    last = communes // len(departements)
+    for number in range(31, last, 10):
+        for d in departements:
+            yield f"{d}{number:03d}", f"{d}{number + 1:03d}"
+
+
+def _intercommunalities(
+    home: np.ndarray, codes: dict[int, np.ndarray], departements: list[str]
+) -> tuple[dict[int, np.ndarray], dict[str, tuple[str, str]], np.ndarray]:
+    """SIREN by atom for each year: small ones until 2016, unions in 2017, one commune that moves in 2020, a
+    union of two under a new SIREN in 2022, an island in none.
+    """
+    number = np.array([int(c[2:]) - 1 for c in home.tolist()])
+    rank = np.array([departements.index(c[:2]) for c in home.tolist()])
+    size = int(number.max()) + 1
+    blocks = max(1, size // BLOCK)
+    block = rank * blocks + np.minimum(number // BLOCK, blocks - 1)
+    half = (number % BLOCK >= BLOCK // 2) & (block % 2 == 0)
+    count = int(block.max()) + 1
+    mover = np.flatnonzero(home == f"{departements[0]}016")
+    island = home == f"{departements[0]}013"
+    sirens = np.array([siren("2999", i) for i in range(2 * count + 1)])
+    epci: dict[int, np.ndarray] = {}
+    for year, code in codes.items():
+        group = block + count * half if year <= 2016 else block.copy()
+        if year >= 2020:
+            group[mover] = (block[mover] + 1) % count
+        if year >= 2022 and count > 2:
+            group[np.isin(group, (count - 2, count - 1))] = 2 * count
+        of = sirens[group]
+        of[island] = NO_EPCI
+        _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+        epci[year] = of[first][inverse]  # a commune has one EPCI: its first atom's
+    names = {s: (f"CC de l'Exemple n° {i} (fictif)", "CC") for i, s in enumerate(sirens.tolist())}
+    names[sirens[0]] = ("Métropole de la Fiction (fictif)", "METRO")
+    for i in range(1, count, 3):
+        names[sirens[i]] = (f"CA de l'Exemple n° {i} (fictif)", "CA")
+    ept = np.full(home.size, "", dtype="<U9")
+    ept[epci[2022] == sirens[0]] = siren("2998", 2)
+    ept[home == home[0]] = siren("2998", 1)
+    return epci, names, ept
+
+
+def _regions(departements: list[str]) -> dict[str, str]:
+    """The first département alone is a région; the others share régions by eight."""
+    codes = region_codes(2 + len(departements) // 8)
+    return {d: codes[1] if i == 0 else codes[0 if i < 8 else 1 + i // 8] for i, d in enumerate(departements)}
+
+
+def _zone_names(
+    departements: list[str], regions: dict[str, str], zones: dict[str, str], arm: np.ndarray
+) -> dict[tuple[str, str], str]:
+    titles = ("Exemplaire", "Hypothèse", "Conte-et-Feinte")
+    names = {("METRO", METRO): "Pays fictif"}
+    for i, d in enumerate(departements):
+        title = titles[i] if i < len(titles) else f"Département {d}"
+        names["DEP", d] = f"{title} (fictif)"
+        names["ZE", zones[d]] = f"Bassin d'emploi {title} (fictif)"
+        names["ARR", f"{d}1"], names["ARR", f"{d}2"] = f"{title}-Nord (fictif)", f"{title}-Sud (fictif)"
+    for r in dict.fromkeys(regions.values()):
+        names["REG", r] = f"Région {r} du pays fictif"
+    for i, code in enumerate(sorted(set(arm.tolist()) - {""})):
+        names["ARM", code] = f"{BIG_CITY} {i + 1}{'er' if i == 0 else 'e'} Arrondissement (fictif)"
+    for number in (1, 2):
+        names["EPT", siren("2998", number)] = f"EPT de la Fiction n° {number} (fictif)"
+    return names

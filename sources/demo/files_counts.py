@@ -1,0 +1,188 @@
+"""Populations, comparateur and family benefits in the producers' layouts, from sums by atom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from sources.demo.caf import COUNTS, Districts
+from sources.demo.country import Country
+from sources.demo.files_geography import capitals
+from sources.demo.formats import NOTICE, Cell, delimited, numbers, workbook
+from sources.description import Edition
+from sources.tabular import ARRONDISSEMENT_MUNICIPAL
+
+Files = dict[str | None, bytes]
+APART = 70  # one inhabitant in so many is counted apart, in another commune's total
+
+
+def arrondissements(country: Country) -> list[str]:
+    """The arrondissements that files of communes list: none where the parsers would take them for communes."""
+    codes = pl.Series(sorted(set(country.arm.tolist()) - {""}))
+    return codes.filter(codes.str.contains(ARRONDISSEMENT_MUNICIPAL)).to_list()
+
+
+def by_code(country: Country, level: str, year: int, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """Sums by territory of columns given by atom."""
+    frame = pl.DataFrame({"code": country.territory(level, year).tolist()} | dict(columns))
+    return frame.filter(pl.col("code") != "").group_by("code").sum().sort("code")
+
+
+def city_by_arrondissement(country: Country, table: pl.DataFrame, arms: pl.DataFrame, year: int) -> pl.DataFrame:
+    """A table of communes where the big city is replaced by its arrondissements."""
+    known = arms.filter(pl.col("code").is_in(arrondissements(country)))
+    if not known.height:
+        return table
+    city = str(country.codes[year][0])
+    return pl.concat([table.filter(pl.col("code") != city), known]).sort("code")
+
+
+def populations(country: Country, edition: Edition, people: np.ndarray) -> Files:
+    """Populations légales: a workbook with a sheet a level, or a delimited file of communes."""
+    year = edition.cog_year or edition.data_year
+    columns = {"PMUN": people, "PCAP": people // APART, "PTOT": people + people // APART}
+    com, arm = by_code(country, "COM", year, columns), by_code(country, "ARM", year, columns)
+    listed = city_by_arrondissement(country, com, arm, year)
+    if edition.layout == "classeur":
+        sheets = {m.sheet or "": _population_sheet(country, m.level or "COM", year, listed, columns) for m in edition.members}
+        return {None: workbook(sheets)}
+    table = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns))
+    if edition.layout == "csv_codcom":
+        table = table.select(
+            CODREG="REG", REG="Région", CODDEP="DEP", CODARR="CODARR", CODCAN="CODCAN", CODCOM="CODCOM",
+            COM="Commune", **_all(columns),
+        )
+        return {edition.members[0].path: delimited(numbers(table), end="\n")}
+    whole = com.filter(pl.col("code") == str(country.codes[year][0])) if listed.height > com.height else com.clear()
+    last = whole.select(COM="code", Commune=_name(country, year), PMUN="PMUN")
+    return {edition.members[0].path: delimited(numbers(pl.concat([table, last], how="diagonal")))}
+
+
+def comparateur(
+    country: Country, edition: Edition, columns: Mapping[str, np.ndarray], income: pl.DataFrame
+) -> Files:
+    """Communes and arrondissements; `income` has the published Filosofi figures of its own year by code."""
+    year = edition.cog_year or edition.data_year
+    parts = [by_code(country, level, year, columns) for level in ("COM", "ARM")]
+    table = pl.concat([parts[0], parts[1].filter(pl.col("code").is_in(arrondissements(country)))])
+    order = list(columns)
+    after = order.index("P18_RP_PROP") + 1
+    table = table.join(income, on="code", how="left", maintain_order="left")
+    names = [*order[:after], *(c for c in income.columns if c != "code"), *order[after:]]
+    text = numbers(table.select(CODGEO="code", **{n: n for n in names}))
+    return {edition.members[0].path: delimited(text)}
+
+
+def caf_districts(country: Country, edition: Edition, districts: Districts) -> Files:
+    """Counts by IRIS: blank where hidden, spaces between thousands in 2016 and 2017, codes alone in 2019."""
+    year = edition.cog_year or edition.data_year
+    variables = COUNTS if edition.layout == "2016" else tuple(v for v in COUNTS if not v.startswith("APRES"))
+    com = country.codes[year][districts.atom]
+    arm = country.arm[districts.atom]
+    communes = np.where(np.isin(arm, arrondissements(country)), arm, com)
+    rank = np.array(iris_numbers(communes))
+    cells = pl.DataFrame({v: districts.counts[v] for v in variables}).with_columns(
+        pl.when(pl.Series(districts.hidden[v]) == "").then(pl.col(v).cast(pl.String)).fill_null("").alias(v)
+        for v in variables
+    )
+    if edition.layout == "2016":
+        cells = cells.with_columns(pl.all().str.replace(r"^(\d+)(\d{3})$", "${1}\u202f${2}"))
+    names = [country.name("ARM" if c in country.arm else "COM", c, year) for c in communes.tolist()]
+    head = pl.DataFrame({
+        "CODGEO": [f"{c}{i}" for c, i in zip(communes.tolist(), rank.tolist(), strict=True)],
+        "LIBGEO": [f"Quartier {i} (fictif)" for i in rank.tolist()],
+        "DEPCOM": communes.tolist(), "LIBCOM": names, "EPCI": country.epci[year][districts.atom].tolist(),
+        "REG": country.territory("REG", year)[districts.atom].tolist(), "NOTE": [str(n) for n in districts.note],
+    })
+    table = pl.concat([head, cells], how="horizontal").sort("CODGEO")
+    if edition.data_year >= 2019:
+        table = table.drop("LIBGEO", "DEPCOM", "LIBCOM", "EPCI", "REG")
+    return {None: delimited(table, encoding="utf-8-sig" if edition.data_year <= 2017 else "utf-8")}
+
+
+def iris_numbers(communes: np.ndarray) -> list[str]:
+    """Four digits of each district: its rank among those of its commune, from 0101."""
+    seen: dict[str, int] = {}
+    numbers_: list[str] = []
+    for commune in communes.tolist():
+        seen[commune] = seen.get(commune, 0) + 1
+        numbers_.append(f"{100 + seen[commune]:04d}")
+    return numbers_
+
+
+def caf_communes(country: Country, payments: Mapping[int, Mapping[str, np.ndarray]]) -> Files:
+    """RSA and activity bonus by commune, every December in one file, rounded to 5 families and 100 euros.
+
+    Each year is in the geography of the following 1 January. Families without a known commune stand on a line of
+    their own, a hundredth of all.
+    """
+    blocks: list[pl.DataFrame] = []
+    for year, columns in payments.items():
+        cog = year + 1
+        com, arm = (by_code(country, level, cog, columns) for level in ("COM", "ARM"))
+        table = city_by_arrondissement(country, com, arm, cog)
+        names = [capitals(n) for n in table.select(_name(country, cog)).to_series()]
+        lost = pl.DataFrame({n: [float(c.sum()) / 100] for n, c in columns.items()})
+        exact = pl.concat([table.with_columns(nomcom=pl.Series(names)), lost], how="diagonal_relaxed")
+        blocks.append(exact.select(dtreffre=pl.lit(f"{year}-12"), numcomdo="code", nomcom="nomcom", **{
+            n: (_nearest(pl.col(n), 5) if n.startswith("indfoy") else _nearest(pl.col(n), 100)) for n in columns
+        }))
+    return {None: delimited(numbers(pl.concat(blocks)), encoding="utf-8-sig")}
+
+
+def _nearest(column: pl.Expr, unit: int) -> pl.Expr:
+    return ((column / unit + 0.5).floor() * unit).cast(pl.Int64)
+
+
+def _all(columns: Mapping[str, object]) -> dict[str, str]:
+    return {n: n for n in columns}
+
+
+def _name(country: Country, year: int) -> pl.Expr:
+    names = country.names[year] | {c: n for (level, c), n in country.zone_names.items() if level == "ARM"}
+    return pl.col("code").replace_strict(names)
+
+
+def _place(country: Country, year: int) -> list[pl.Expr]:
+    dep = pl.col("code").str.head(2)
+    region = {d: country.name("REG", r, year) for d, r in country.regions.items()}
+    return [
+        dep.replace_strict(country.regions).alias("REG"), dep.replace_strict(region).alias("Région"), dep.alias("DEP"),
+        pl.col("code").replace_strict(country.arrondissement, default="1").alias("CODARR"),
+        pl.lit("01").alias("CODCAN"), pl.col("code").str.tail(3).alias("CODCOM"), pl.col("code").alias("COM"),
+    ]
+
+
+_SHEET = {
+    "COM": ("Code région", "Nom de la région", "Code département", "Code arrondissement", "Code canton", "Code commune",
+            "Nom de la commune", "Population municipale", "Population comptée à part", "Population totale"),
+    "DEP": ("Code région", "Nom de la région", "Code département", "Nom du département", "Nombre de communes",
+            "Population municipale", "Population totale"),
+    "REG": ("Code région", "Nom de la région", "Nombre de communes", "Population municipale", "Population totale"),
+}
+
+
+def _population_sheet(
+    country: Country, level: str, year: int, listed: pl.DataFrame, columns: Mapping[str, np.ndarray]
+) -> list[tuple[Cell, ...]]:
+    """Seven lines before the table, as INSEE lays them out."""
+    head: list[tuple[Cell, ...]] = [
+        ("Populations légales du pays fictif",), (NOTICE,), ("en habitant",), ("Champ : pays fictif",),
+        (f"Date de référence statistique : 1er janvier {year - 2}",), ("Source :", "Recensement fictif"), (),
+    ]
+    if level == "COM":
+        rows = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns)).drop("COM")
+        return [*head, _SHEET[level], *rows.iter_rows()]
+    zones = by_code(country, level, year, columns)
+    communes = pl.Series(sorted(set(country.codes[year].tolist()))).str.head(2)
+    if level == "REG":
+        communes = communes.replace_strict(country.regions)
+    count = dict(communes.value_counts().iter_rows())
+    body: list[tuple[Cell, ...]] = []
+    for code, municipal, _, total in zones.select("code", "PMUN", "PCAP", "PTOT").iter_rows():
+        region = country.regions[code] if level == "DEP" else code
+        own = (code, country.name("DEP", code, year)) if level == "DEP" else ()
+        body.append((region, country.name("REG", region, year), *own, count[code], municipal, total))
+    return [*head, _SHEET[level], *body]

@@ -1,0 +1,85 @@
+"""Bytes in the producers' formats: delimited text, workbooks, archives. The same content gives the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+import xlsxwriter
+
+NOTICE = "PAYS FICTIF : données générées, aucune ne décrit un territoire ni une personne réels."
+_BORN = (2020, 1, 1, 0, 0, 0)  # date written inside archives and workbooks
+
+Cell = str | int | float | None
+
+
+def delimited(
+    table: pl.DataFrame, *, separator: str = ";", end: str = "\r\n", encoding: str = "utf-8", quote: bool = False
+) -> bytes:
+    """A delimited file with a header; `utf-8-sig` writes a byte order mark. Columns are written as they are."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(
+        buffer, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL
+    )
+    writer.writerow(table.columns)
+    writer.writerows(table.iter_rows())
+    return buffer.getvalue().encode(encoding)
+
+
+def tabbed(table: pl.DataFrame) -> bytes:
+    """Tab separated, cp1252, never quoted: INSEE's text files to 2018."""
+    lines = ["\t".join(table.columns), *("\t".join(c or "" for c in row) for row in table.iter_rows())]
+    return ("\r\n".join(lines) + "\r\n").encode("cp1252")
+
+
+def numbers(table: pl.DataFrame, *, comma: bool = False, pad: bool = False, mark: str = "") -> pl.DataFrame:
+    """Every figure of a table as text: decimal comma or point, `25` or `25.0`, a mark for a hidden cell.
+
+    Integers have no decimals; floats have as many as they need, one at least when `pad`.
+    """
+    shown: list[pl.Expr] = []
+    for name, dtype in table.schema.items():
+        text = pl.col(name).cast(pl.String)
+        if dtype.is_float():
+            text = text if pad else text.str.strip_suffix(".0")
+            text = text.str.replace(".", ",", literal=True) if comma else text
+        shown.append(text.fill_null(mark) if dtype.is_numeric() else text)
+    return table.with_columns(shown)
+
+
+def whole(table: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
+    """Those columns as integers."""
+    return table.with_columns(pl.col(list(columns)).round().cast(pl.Int64))
+
+
+def workbook(sheets: Mapping[str, Iterable[Sequence[Cell]]]) -> bytes:
+    """An .xlsx file: sheets of rows, text as text and numbers as numbers, None as an empty cell."""
+    buffer = io.BytesIO()
+    book = xlsxwriter.Workbook(buffer, {"in_memory": True, "strings_to_urls": False, "strings_to_formulas": False})
+    book.set_properties({"title": NOTICE, "created": datetime(*_BORN)})
+    for name, rows in sheets.items():
+        sheet = book.add_worksheet(name)
+        for r, row in enumerate(rows):
+            for c, cell in enumerate(row):
+                if isinstance(cell, str):
+                    sheet.write_string(r, c, cell)
+                elif cell is not None:
+                    sheet.write_number(r, c, cell)
+    book.close()
+    return buffer.getvalue()
+
+
+def archive(members: Mapping[str, bytes]) -> bytes:
+    """A zip archive, with a note that says that the content is fictional."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as out:
+        for name, data in {**members, "A_LIRE_PAYS_FICTIF.txt": NOTICE.encode()}.items():
+            entry = zipfile.ZipInfo(name, _BORN)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            out.writestr(entry, data)
+    return buffer.getvalue()

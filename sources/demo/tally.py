@@ -1,0 +1,184 @@
+"""Sums by atom of one year of households, and the figures of territories made from them.
+
+One row per territory; figures are exact, neither rounded nor hidden. Names are the producer's, without the year.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from sources.demo import measures
+from sources.demo.country import Country
+from sources.demo.households import AGE_CLASSES, COMPONENTS, Households, Year, components, in_year, taxed
+
+LEVELS = ("COM", "ARM", "EPCI", "EPT", "ARR", "ZE", "DEP", "REG", "METRO")
+LINES = {"TP40": 0.4, "TP50": 0.5, "TP60": 0.6}  # poverty lines, shares of the country's median
+GROUPS = (
+    *(f"AGE{k + 1}" for k in range(AGE_CLASSES)),
+    "TOL1",  # owners
+    "TOL2",  # tenants
+)
+COUNTS = ("NBMENFISC", "NBPERSMENFISC")
+RATES = ("PIMP", "TP60", *(f"TP60{g}" for g in GROUPS))  # %, of households then of persons
+SHARES = (
+    "PACT", "PTSAC", "PTSA", "PCHO", "PBEN", "PPEN", "PPAT", "PPSOC", "PPFAM", "PPMINI", "PPLOGT", "PIMPOT",
+)  # % of disposable income; PTSAC is wages and unemployment benefits together
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One year: its poverty threshold (euros a year), its households, and sums with one row per atom."""
+
+    of: Year
+    threshold: float
+    by_living: np.ndarray  # positions of the households, poorest first
+    sums: pl.DataFrame
+
+
+def tally(all_of: Households, year: int) -> Tally:
+    """The sums of that year. `X_men` and `X_pers` count households and persons of X."""
+    of = in_year(all_of, year)
+    by_living = np.argsort(of.living)
+    threshold = measures.poverty_threshold(of.living, of.persons)
+    atoms, p = all_of.iris_count.size, of.present
+
+    def both(who: np.ndarray, name: str) -> dict[str, np.ndarray]:
+        atom, persons = of.atom[who], of.persons[who]
+        return {
+            f"{name}_men": np.bincount(atom, minlength=atoms),
+            f"{name}_pers": np.bincount(atom, persons, minlength=atoms).astype(np.int64),
+        }
+
+    everyone = np.ones(p.size, dtype=bool)
+    poor = of.living < threshold
+    groups = {f"AGE{k + 1}": all_of.age[p] == k + 1 for k in range(AGE_CLASSES)}
+    groups |= {"TOL1": all_of.owner[p], "TOL2": ~all_of.owner[p]}
+    sums = both(everyone, "all") | both(taxed(all_of, of), "taxed")
+    for line, share in LINES.items():
+        sums |= both(of.living < share / measures.POVERTY_LINE * threshold, line)
+    for group, inside in groups.items():
+        sums |= both(inside, group) | both(inside & poor, f"{group}TP60")
+    sums["uc"] = np.bincount(of.atom, all_of.uc[p], minlength=atoms)
+    sums["income"] = np.bincount(of.atom, of.income, minlength=atoms)
+    for name, amount in components(all_of, of).items():
+        sums[name] = np.bincount(of.atom, amount, minlength=atoms)
+        sums[f"{name}_men"] = np.bincount(of.atom[amount != 0], minlength=atoms)
+    return Tally(of, threshold, by_living, pl.DataFrame(sums))
+
+
+def figures(country: Country, year: Tally, level: str, cog_year: int) -> pl.DataFrame:
+    """Figures of the territories of one level in one geography, by code.
+
+    Counts of households and persons; quantiles in euros a year; rates and shares in %; GI between 0 and 1; TP60IP,
+    the intensity of poverty, and TP60Q2, the median of the poor, null where nobody is poor. Columns ending in
+    `_men` and `_pers` are the counts on which rules of secrecy bear.
+    """
+    of_atom = country.territory(level, cog_year)
+    codes, index = np.unique(of_atom, return_inverse=True)
+    if codes[0] == "":
+        codes, index = codes[1:], index - 1
+    kept = index >= 0
+    sums = {
+        name: np.bincount(index[kept], column.to_numpy()[kept], minlength=codes.size)
+        for name, column in zip(year.sums.columns, year.sums.get_columns(), strict=True)
+    }
+    counts = [n for n in sums if n.endswith(("_men", "_pers"))]
+    frame = pl.DataFrame({"code": codes.tolist()} | sums).with_columns(pl.col(counts).cast(pl.Int64))
+    group = index[year.of.atom]
+    return frame.with_columns(
+        pl.lit(level).alias("level"), *_ratios(), **_spread(year, group)
+    ).with_columns(
+        RD=pl.col("D9") / pl.col("D1"), Q3_Q1=pl.col("Q3") - pl.col("Q1")
+    )
+
+
+def _ratios() -> list[pl.Expr]:
+    parts = {
+        "PACT": ("PTSA", "PCHO", "PBEN"), "PTSAC": ("PTSA", "PCHO"), "PPSOC": ("PPFAM", "PPMINI", "PPLOGT"),
+        **{c: (c,) for c in COMPONENTS},
+    }
+    rates = {"PIMP": ("taxed_men", "all_men")} | {line: (f"{line}_pers", "all_pers") for line in LINES}
+    rates |= {f"TP60{g}": (f"{g}TP60_pers", f"{g}_pers") for g in GROUPS}
+    shares = [(100 * pl.sum_horizontal(parts[s]) / pl.col("income")).alias(s) for s in SHARES]
+    ratios = [
+        pl.when(pl.col(whole) > 0).then(100 * pl.col(part) / pl.col(whole)).alias(name)
+        for name, (part, whole) in rates.items()
+    ]
+    counts = {"NBMENFISC": "all_men", "NBPERSMENFISC": "all_pers", "NBUC": "uc"}
+    return [*(pl.col(c).alias(n) for n, c in counts.items()), *shares, *ratios]
+
+
+def _spread(year: Tally, group: np.ndarray) -> dict[str, pl.Series]:
+    ranking = measures.Ranking(year.of.living, year.of.persons, group, by_living=year.by_living)
+    columns = {name: ranking.quantile(q) for name, q in measures.QUANTILES.items()}
+    columns["MED"] = columns["Q2"]
+    columns["GI"] = ranking.gini()
+    columns["S80S20"] = (1 - ranking.share_of_poorest(0.8)) / ranking.share_of_poorest(0.2)
+    return {name: pl.Series(name, values) for name, values in columns.items()}
+
+
+def poverty(country: Country, all_of: Households, year: Tally, level: str, cog_year: int) -> pl.DataFrame:
+    """Poverty of everyone and of subgroups in the territories of one level, by code.
+
+    For each prefix ('' for everyone, AGE1, TOL2...): TP40, TP50, TP60 in %; TP60Q2, the median of the poor in euros;
+    TP60IP, the intensity, between 0 and 1; null where the subgroup is empty, or has no poor. Columns ending in
+    `_men` and `_pers` count households and persons of the subgroup (`all` for everyone) and below each line.
+    """
+    codes, group = np.unique(country.territory(level, cog_year), return_inverse=True)
+    group = group[year.of.atom]
+    columns: dict[str, np.ndarray] = {}
+    for prefix, inside in _subgroups(all_of, year.of).items():
+        columns |= _counts(year.of, group, codes.size, inside, prefix or "all")
+        for line, share in LINES.items():
+            below = inside & (year.of.living < share / measures.POVERTY_LINE * year.threshold)
+            columns |= _counts(year.of, group, codes.size, below, prefix + line)
+            with np.errstate(invalid="ignore"):
+                rate = 100 * columns[f"{prefix}{line}_pers"] / columns[f"{prefix or 'all'}_pers"]
+            columns[prefix + line] = rate
+        median = _median(year, np.where(below, group, -1), codes.size)
+        columns |= {f"{prefix}TP60Q2": median, f"{prefix}TP60IP": 1 - median / year.threshold}
+    return pl.DataFrame({"level": [level] * codes.size, "code": codes.tolist()} | columns).with_columns(
+        cs.float().fill_nan(None)
+    )
+
+
+def _counts(of: Year, group: np.ndarray, groups: int, who: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    return {
+        f"{name}_men": np.bincount(group[who], minlength=groups),
+        f"{name}_pers": np.bincount(group[who], of.persons[who], minlength=groups).astype(np.int64),
+    }
+
+
+def _subgroups(all_of: Households, of: Year) -> dict[str, np.ndarray]:
+    """Households of each subgroup, by prefix: age of the referent, size, tenure, type of family, main income."""
+    p = of.present
+    kids, couple = all_of.children[:, p].sum(axis=0), all_of.couple[p]
+    owner, luck, size = all_of.owner[p], all_of.luck[p], of.persons
+    parts = components(all_of, of)
+    main = np.argmax([parts[c] for c in ("PTSA", "PCHO", "PBEN", "PPEN", "PPAT")], axis=0)
+    alone, single = ~couple & (kids == 0), ~couple & (kids > 0)
+    return {
+        "": np.ones(p.size, dtype=bool),
+        **{f"AGE{k + 1}": all_of.age[p] == k + 1 for k in range(AGE_CLASSES)},
+        **{f"TME{k}": size == k if k < 5 else size >= 5 for k in range(1, 6)},
+        "TOL1": owner, "TOL2": ~owner, "TLD2": ~owner & (luck < 0.55), "TLD3": ~owner & (luck >= 0.55),
+        "TYM1": alone & (luck < 0.45), "TYM2": alone & (luck >= 0.45), "TYM3": couple & (kids == 0),
+        "TYM4": couple & (kids > 0), "TYM5": single & (luck >= 0.05), "TYM6": single & (luck < 0.05),
+        **{f"OPR{k + 1}": main == k for k in range(5)}, "OPR6": np.zeros(p.size, dtype=bool),
+    }
+
+
+def _median(year: Tally, group: np.ndarray, groups: int) -> np.ndarray:
+    """Median standard of living of the households given a group (others are negative), nan for empty groups."""
+    present, inverse = np.unique(group[group >= 0], return_inverse=True)
+    median = np.full(groups, np.nan)
+    if present.size:
+        dense = np.full(group.size, -1)
+        dense[group >= 0] = inverse
+        ranking = measures.Ranking(year.of.living, year.of.persons, dense, by_living=year.by_living)
+        median[present] = ranking.quantile(0.5)
+    return median

@@ -1,0 +1,1 @@
+"""Comparateur de territoires, INSEE: census, civil registration and Filosofi figures of communes."""

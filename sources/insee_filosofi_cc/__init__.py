@@ -1,0 +1,1 @@
+"""Filosofi, INSEE: incomes and poverty of households, main figures of every territory."""

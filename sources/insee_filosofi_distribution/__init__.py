@@ -1,0 +1,1 @@
+"""Filosofi, INSEE: distribution of living standards, inequality, and poverty by subgroup."""

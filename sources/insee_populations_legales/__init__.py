@@ -1,0 +1,1 @@
+"""Populations légales, INSEE: legal populations of communes, départements and régions."""

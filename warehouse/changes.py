@@ -1,0 +1,367 @@
+"""What changes from one release to the next: counts, biggest movements, and since when each value is published.
+
+Everything is read from the two releases' Parquet; nothing here writes a release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from warehouse.duckdb_file import engine
+from warehouse.models import TABLES, quoted
+
+KEY = TABLES["observation"].key
+COMPARED = ("value", "lower", "upper", "obs_status", "conf_status")
+TOP_RELATIVE = 20  # movements shown, all indicators together
+TOP_ABSOLUTE = 5  # movements shown per indicator: units do not compare
+SHOWN_TERRITORIES = 50
+
+_COUNTS = {"added": pl.Int64, "changed": pl.Int64, "removed": pl.Int64, "hidden": pl.Int64, "shown": pl.Int64}
+_MOVEMENT = {
+    "indicator_id": pl.String, "territory_id": pl.String, "year": pl.Int16, "sex": pl.String, "age": pl.String,
+    "old": pl.Float64, "new": pl.Float64,
+}
+
+
+class FirstSeen:
+    """Fills `release_added`: the release in which a row's key, value, bounds and status first appeared together.
+
+    `previous` is the published release's observation file, None on a first build.
+    """
+
+    def __init__(self, previous: Path | None, release_id: str) -> None:
+        self._previous = previous
+        self._release_id = release_id
+
+    def fill(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The block (dtypes of the table) with its column `release_added` replaced."""
+        if self._previous is None or frame.height == 0:
+            return frame.with_columns(release_added=pl.lit(self._release_id))
+        before = self._before(frame)
+        if _same(frame, before, [*KEY, *COMPARED]):  # the usual case: nothing changed in this block
+            return frame.with_columns(before["release_added"])
+        old = before.rename({c: f"old_{c}" for c in (*COMPARED, "release_added")})
+        unchanged = pl.all_horizontal([pl.col(c).eq_missing(pl.col(f"old_{c}")) for c in COMPARED])
+        since = pl.when(unchanged).then("old_release_added")
+        return (
+            frame.join(old, on=list(KEY), how="left", maintain_order="left")
+            .with_columns(release_added=pl.coalesce(since, pl.lit(self._release_id)))
+            .select(frame.columns)
+        )
+
+    def _before(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The previous release's rows that the block may hold again, sorted as the table is."""
+        assert self._previous is not None
+        # the block's few indicators, references and years: most row groups are skipped
+        wanted = [pl.col(c).is_in(frame[c].unique().implode()) for c in ("indicator_id", "reference", "year")]
+        return (
+            pl.scan_parquet(self._previous)
+            .filter(pl.all_horizontal(wanted))
+            .select(*KEY, *COMPARED, "release_added")
+            .collect()
+        )
+
+
+def _same(one: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> bool:
+    return one.height == other.height and all(one[c].eq_missing(other[c]).all() for c in columns)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The difference of two releases' published figures.
+
+    counts: source, indicator_id, label_fr, redefined, added, changed, removed, hidden (published before, no
+        longer), shown (published now, not before): one row per source and indicator that differ.
+    relative, absolute: indicator_id, label_fr, unit, territory_id, name, year, sex, age, old, new, difference,
+        relative (%): biggest first. Only ordinary rows: gaps and ranks follow from them. Redefined indicators
+        are left out.
+    definitions: indicator_id, label_fr, old, new (versions).
+    territories_added, territories_removed: territory_id, level, name.
+    """
+
+    before: str | None
+    after: str
+    rows_before: int
+    rows_after: int
+    counts: pl.DataFrame
+    relative: pl.DataFrame
+    absolute: pl.DataFrame
+    definitions: pl.DataFrame
+    territories_added: pl.DataFrame
+    territories_removed: pl.DataFrame
+    notice: str | None = None
+
+    def total(self, column: str) -> int:
+        """Sum of a column of `counts`: added, changed, removed, hidden or shown."""
+        return int(self.counts[column].sum())
+
+    @property
+    def empty(self) -> bool:
+        """True when no row, territory or definition differs."""
+        frames = (self.counts, self.definitions, self.territories_added, self.territories_removed)
+        return all(f.height == 0 for f in frames)
+
+    def markdown(self) -> str:
+        """The text of CHANGES.md (French)."""
+        return "\n".join(_markdown(self))
+
+
+def compare(before: Path | None, after: Path, *, notice: str | None = None) -> Changes:
+    """The difference between two folders of Parquet tables; `before` is None for a first release.
+
+    `before` and `after` are `releases/<id>/public` folders, or a candidate's. Memory is that of one indicator.
+    """
+    with engine() as connection:
+        _open(connection, "old", before)
+        _open(connection, "new", after)
+        definitions = _frame(connection, _DEFINITIONS)
+        counts, moves = _differences(connection, set(definitions["indicator_id"]))
+        moves = _described(connection, moves)
+        return Changes(
+            before=_release_of(before) if before else None,
+            after=_release_of(after),
+            rows_before=_scalar(connection, "SELECT count(*) FROM old_observation"),
+            rows_after=_scalar(connection, "SELECT count(*) FROM new_observation"),
+            counts=_labelled(connection, counts).sort("source", "indicator_id"),
+            relative=_largest(moves, "relative").head(TOP_RELATIVE),
+            absolute=_largest(moves, "difference").group_by("indicator_id", maintain_order=True)
+            .head(TOP_ABSOLUTE).sort("indicator_id", maintain_order=True),
+            definitions=definitions,
+            territories_added=_frame(connection, _TERRITORIES.format(here="new", there="old")),
+            territories_removed=_frame(connection, _TERRITORIES.format(here="old", there="new")),
+            notice=notice,
+        )
+
+
+def _release_of(public: Path) -> str:
+    return public.parent.name.removeprefix(".candidate-")
+
+
+_DEFINITIONS = """
+    SELECT n.indicator_id, n.label_fr, o.version AS "old", n.version AS "new"
+    FROM new_indicator n JOIN old_indicator o USING (indicator_id)
+    WHERE o.version <> n.version ORDER BY 1
+"""
+
+_TERRITORIES = """
+    SELECT territory_id, level, name FROM {here}_territory
+    ANTI JOIN {there}_territory USING (territory_id) ORDER BY 1
+"""
+
+# Order does not matter to a sum: two files with the same rows have the same fingerprint.
+_FINGERPRINT = """
+    SELECT indicator_id, count(*) AS n,
+      sum(hash(reference, "year", sex, age, territory_id, value, lower, upper, obs_status, conf_status)::HUGEINT) AS h
+    FROM {side}_observation GROUP BY indicator_id
+"""
+
+_DELTA = """
+    CREATE OR REPLACE TEMP TABLE delta AS
+    WITH o AS (SELECT * FROM old_observation WHERE indicator_id = $indicator),
+         n AS (SELECT * FROM new_observation WHERE indicator_id = $indicator)
+    SELECT reference, "year", sex, age, territory_id, o.value AS "old", n.value AS "new",
+      CASE WHEN o.source_ids IS NULL THEN 'added' WHEN n.source_ids IS NULL THEN 'removed' ELSE 'changed' END AS kind,
+      regexp_replace(coalesce(n.source_ids, o.source_ids), '/[^;]*', '', 'g') AS source
+    FROM o FULL JOIN n USING (reference, "year", sex, age, territory_id)
+    WHERE o.source_ids IS NULL OR n.source_ids IS NULL
+      OR (o.value, o.lower, o.upper, o.obs_status, o.conf_status)
+        IS DISTINCT FROM (n.value, n.lower, n.upper, n.obs_status, n.conf_status)
+"""
+
+_DELTA_COUNTS = """
+    SELECT source, $indicator AS indicator_id,
+      count(*) FILTER (kind = 'added') AS added,
+      count(*) FILTER (kind = 'changed') AS changed,
+      count(*) FILTER (kind = 'removed') AS removed,
+      count(*) FILTER (kind = 'changed' AND "old" IS NOT NULL AND "new" IS NULL) AS hidden,
+      count(*) FILTER (kind = 'changed' AND "old" IS NULL AND "new" IS NOT NULL) AS shown
+    FROM delta GROUP BY source
+"""
+
+_DELTA_TOP = """
+    SELECT $indicator AS indicator_id, territory_id, "year", sex, age, "old", "new" FROM delta
+    WHERE kind = 'changed' AND reference = '_Z' AND "new" <> "old"
+    QUALIFY row_number() OVER (ORDER BY abs("new" - "old") DESC, "year", sex, age, territory_id) <= {absolute}
+      OR row_number() OVER (ORDER BY abs("new" / nullif("old", 0) - 1) DESC NULLS LAST,
+        abs("new" - "old") DESC, "year", sex, age, territory_id) <= {relative}
+"""
+
+
+def _open(connection: duckdb.DuckDBPyConnection, side: str, folder: Path | None) -> None:
+    """Views `<side>_<table>` on a folder's Parquet; empty tables when there is no folder."""
+    for name in ("observation", "territory", "indicator"):
+        if folder is None:
+            table = TABLES[name]
+            connection.execute(table.ddl().replace(f'"{name}"', f'"{side}_{name}"', 1))
+        else:
+            path = quoted(str(folder / f"{name}.parquet"))
+            connection.execute(f"CREATE VIEW {side}_{name} AS SELECT * FROM read_parquet({path})")
+
+
+def _differences(
+    connection: duckdb.DuckDBPyConnection, redefined: set[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Counts by source and indicator, and candidates for the biggest movements, one indicator at a time."""
+    fingerprints = [_FINGERPRINT.format(side=side) for side in ("old", "new")]
+    differing = connection.execute(
+        f"""
+        SELECT coalesce(o.indicator_id, n.indicator_id) FROM ({fingerprints[0]}) o
+        FULL JOIN ({fingerprints[1]}) n ON n.indicator_id = o.indicator_id
+        WHERE (o.n, o.h) IS DISTINCT FROM (n.n, n.h) ORDER BY 1
+        """
+    ).fetchall()
+    counts = [pl.DataFrame(schema={"source": pl.String, "indicator_id": pl.String, **_COUNTS})]
+    moves = [pl.DataFrame(schema=_MOVEMENT)]
+    top = _DELTA_TOP.format(absolute=TOP_ABSOLUTE, relative=TOP_RELATIVE)
+    for (indicator,) in differing:
+        parameters = {"indicator": str(indicator)}
+        connection.execute(_DELTA, parameters)
+        counts.append(_frame(connection, _DELTA_COUNTS, parameters))
+        if indicator not in redefined:
+            moves.append(_frame(connection, top, parameters))
+    counted = pl.concat(counts).with_columns(redefined=pl.col("indicator_id").is_in(list(redefined)))
+    return counted, pl.concat(moves)
+
+
+def _labelled(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> pl.DataFrame:
+    """Adds label_fr and unit of the new catalogue, or of the old one for what is gone."""
+    labels = _frame(
+        connection,
+        """
+        SELECT indicator_id, coalesce(n.label_fr, o.label_fr) AS label_fr, coalesce(n.unit, o.unit) AS unit
+        FROM new_indicator n FULL JOIN old_indicator o USING (indicator_id)
+        """,
+    )
+    return rows.join(labels, on="indicator_id", how="left")
+
+
+def _described(connection: duckdb.DuckDBPyConnection, moves: pl.DataFrame) -> pl.DataFrame:
+    """Adds labels, the territory's name, the difference and the relative difference (%)."""
+    names = _frame(connection, "SELECT territory_id, name FROM new_territory")
+    difference = pl.col("new") - pl.col("old")
+    return (
+        _labelled(connection, moves)
+        .join(names, on="territory_id", how="left")
+        .with_columns(difference=difference)
+        .with_columns(relative=pl.when(pl.col("old") != 0).then(100 * difference / pl.col("old").abs()))
+    )
+
+
+def _largest(moves: pl.DataFrame, measure: str) -> pl.DataFrame:
+    order = [pl.col(measure).abs(), *("indicator_id", "year", "sex", "age", "territory_id")]
+    return moves.filter(pl.col(measure).is_not_null()).sort(order, descending=[True] + [False] * 5)
+
+
+def _frame(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
+) -> pl.DataFrame:
+    return connection.sql(query, params=parameters).pl()
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    return int(connection.execute(query).fetchall()[0][0])
+
+
+def number_fr(value: float | None, *, signed: bool = False) -> str:
+    """A number for French readers: at most one decimal from 1 up, two below; `signed` writes the plus sign."""
+    if value is None:
+        return ""
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 1 else 2
+    text = f"{value:{'+' if signed else ''},.{digits}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace(",", "\u202f").replace(".", ",").replace("-", "\u2212")
+
+
+def _markdown(c: Changes) -> list[str]:
+    lines = [f"# Ce qui change dans {c.after}", ""]
+    if c.notice:
+        lines += [f"**{c.notice}**", ""]
+    if c.before is None:
+        lines += [f"Première publication : {number_fr(c.rows_after)} lignes d'observation.", ""]
+    elif c.empty:
+        return [*lines, f"Aucune différence avec {c.before}.", ""]
+    else:
+        lines += [
+            f"Par rapport à {c.before} : {number_fr(c.total('added'))} lignes ajoutées, "
+            f"{number_fr(c.total('changed'))} modifiées (dont {number_fr(c.total('hidden'))} valeurs qui ne sont "
+            f"plus publiées et {number_fr(c.total('shown'))} qui le deviennent), "
+            f"{number_fr(c.total('removed'))} retirées ; {number_fr(c.rows_before)} lignes avant, "
+            f"{number_fr(c.rows_after)} après.",
+            "",
+        ]
+    lines += _definitions(c)
+    lines += _section("Par source et indicateur", _count_rows(c.counts.filter(~pl.col("redefined"))))
+    if c.before is not None:
+        lines += _section("Plus grands mouvements, en proportion", _move_rows(c.relative))
+        lines += _section("Plus grands mouvements de chaque indicateur, en valeur", _move_rows(c.absolute))
+        lines += _territories("Territoires ajoutés", c.territories_added)
+        lines += _territories("Territoires retirés", c.territories_removed)
+    return lines
+
+
+def _definitions(c: Changes) -> list[str]:
+    """Redefined indicators stand apart: their figures change because the definition does."""
+    if c.definitions.height == 0:
+        return []
+    counts = c.counts.group_by("indicator_id").agg(pl.col("added", "changed", "removed").sum())
+    rows = c.definitions.join(counts, on="indicator_id", how="left").with_columns(
+        pl.col("added", "changed", "removed").fill_null(0)
+    )
+    table = [["Indicateur", "Version avant", "après", "Lignes ajoutées", "modifiées", "retirées"]] + [
+        [f"{r['label_fr']} (`{r['indicator_id']}`)", str(r["old"]), str(r["new"])]
+        + [number_fr(r[k]) for k in ("added", "changed", "removed")]
+        for r in rows.iter_rows(named=True)
+    ]
+    return _section("Définitions modifiées (leurs chiffres ne sont pas repris plus bas)", table)
+
+
+def _count_rows(counts: pl.DataFrame) -> list[list[str]]:
+    head = ["Source", "Indicateur", "Ajoutées", "Modifiées", "dont masquées", "dont dévoilées", "Retirées"]
+    return [head] + [
+        [r["source"], f"{r['label_fr'] or ''} (`{r['indicator_id']}`)"]
+        + [number_fr(r[k]) for k in ("added", "changed", "hidden", "shown", "removed")]
+        for r in counts.iter_rows(named=True)
+    ]
+
+
+def _move_rows(moves: pl.DataFrame) -> list[list[str]]:
+    head = ["Indicateur", "Territoire", "Année", "Avant", "Après", "Écart", "Écart relatif"]
+    return [head] + [
+        [
+            f"{r['label_fr'] or ''} (`{r['indicator_id']}`)"
+            + "".join(f", {r[k]}" for k in ("sex", "age") if r[k] != "_T"),
+            f"{r['name'] or ''} ({r['territory_id']})",
+            str(r["year"]),
+            number_fr(r["old"]),
+            number_fr(r["new"]),
+            number_fr(r["difference"], signed=True),
+            "" if r["relative"] is None else number_fr(r["relative"], signed=True) + "\u202f%",
+        ]
+        for r in moves.iter_rows(named=True)
+    ]
+
+
+def _territories(title: str, territories: pl.DataFrame) -> list[str]:
+    if territories.height == 0:
+        return []
+    shown = territories.head(SHOWN_TERRITORIES)
+    lines = [f"## {title} ({number_fr(territories.height)})", ""]
+    lines += [f"- {r['name']} ({r['territory_id']})" for r in shown.iter_rows(named=True)]
+    hidden = territories.height - shown.height
+    return [*lines, *([f"- et {number_fr(hidden)} autres"] if hidden else []), ""]
+
+
+def _section(title: str, rows: list[list[str]]) -> list[str]:
+    """A heading and a Markdown table; nothing when the table has only its head."""
+    if len(rows) < 2:
+        return []
+    head, *body = rows
+    table = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)]
+    return [f"## {title}", "", *table, ""]

@@ -1,0 +1,369 @@
+"""Releases: a candidate folder, its publication, going back, and putting things right after a killed run.
+
+What a reader sees is always whole: `latest` names a complete release and `vigie.duckdb` is a complete file,
+whatever moment the process dies at. What a table holds is `models.py`'s matter, what a row says is the caller's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from warehouse.changes import Changes, FirstSeen, compare
+from warehouse.duckdb_file import build_database, published_in
+from warehouse.models import TABLES, nomenclature_frame
+from warehouse.package import SUMS, verify_sums, write_package, write_sums
+from warehouse.parquet import TableWriter
+
+DATABASE = "vigie.duckdb"
+RELEASE_NAME = re.compile(r"r(\d{4,})-[0-9a-f]{12}")
+CANDIDATE = ".candidate-"
+BUILD = ".build-"
+POINTER_DRAFT = ".latest-"
+INTENT = ".publishing"  # the release being put in place: what `recover` must finish
+LOCK = ".lock"
+
+_held: dict[Path, tuple[int, int]] = {}  # locked folders of this process: descriptor, depth
+
+
+class ReleaseError(Exception):
+    """A release cannot be built, published or found. The message (French) says what to do."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A complete release on disk. Counts are rows of `observation`."""
+
+    release_id: str
+    public: Path  # folder of the public edition
+    published: bool  # the one `latest` names
+    created_at: datetime  # UTC, without time zone
+    previous_id: str | None
+    git_commit: str | None
+    input_digest: str
+    rows: int
+    indicators: int
+    added: int
+    changed: int
+    removed: int
+    notice: str | None
+
+    def path(self, table: str) -> Path:
+        """The Parquet file of a table."""
+        return self.public / f"{table}.parquet"
+
+
+class Candidate:
+    """A release being built in its own hidden folder; nobody reads it until it is published."""
+
+    def __init__(
+        self, folder: Path, previous: Release | None, input_digest: str, git_commit: str | None, notice: str | None
+    ) -> None:
+        self.release_id = folder.name.removeprefix(CANDIDATE)
+        self.folder = folder
+        self.public = folder / "public"
+        self.previous = previous
+        self.input_digest = input_digest
+        self.git_commit = git_commit
+        self.notice = notice
+        self.public.mkdir(parents=True)
+        self.write("nomenclature", nomenclature_frame())
+
+    def path(self, table: str) -> Path:
+        """The Parquet file of a table, there once it is completely written."""
+        return self.public / f"{table}.parquet"
+
+    def writer(self, table: str) -> TableWriter:
+        """Streams blocks sorted by the table's key, as a context manager. `release_added` is filled here."""
+        fill = None
+        if table == "observation":
+            before = self.previous.path(table) if self.previous else None
+            fill = FirstSeen(before, self.release_id).fill
+        return TableWriter(TABLES[table], self.path(table), fill)
+
+    def write(self, table: str, frame: pl.DataFrame) -> None:
+        """Writes a small table whole, in any order. Raises ContractError when it breaks its model."""
+        key = [pl.col(k).cast(pl.String) if _is_category(frame, k) else pl.col(k) for k in TABLES[table].key]
+        with self.writer(table) as writer:
+            writer.write(frame.sort(key))
+
+    def missing(self) -> list[str]:
+        """Declared tables not yet written; `release` is written by the publication."""
+        return [name for name in TABLES if name != "release" and not self.path(name).exists()]
+
+    @cached_property
+    def changes(self) -> Changes:
+        """The difference with the published release; also writes CHANGES.md. Asks for the tables it compares."""
+        changes = compare(self.previous.public if self.previous else None, self.public, notice=self.notice)
+        (self.public / "CHANGES.md").write_text(changes.markdown(), encoding="utf-8")
+        return changes
+
+    def seal(self) -> None:
+        """Completes the folder (release table, CSV, dictionary, licence, sums) and syncs it to disk."""
+        missing = self.missing()
+        if missing:
+            raise ReleaseError(
+                f"{self.release_id} : attendu toutes les tables déclarées ; trouvé sans {missing}. "
+                "À faire : écrire ces tables (une table vide s'écrit aussi) avant de publier."
+            )
+        self.write("release", self._history())
+        write_package(self.public, self.release_id, self.notice)
+        for path in self.public.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        write_sums(self.public)
+        sync_tree(self.folder)
+
+    def _history(self) -> pl.DataFrame:
+        """The previous release's history and one more row."""
+        observation = pl.scan_parquet(self.path("observation"))
+        counts = observation.select(rows=pl.len(), indicators=pl.col("indicator_id").n_unique()).collect().row(0)
+        own: dict[str, Any] = {
+            "release_id": self.release_id,
+            "created_at": datetime.now(UTC).replace(tzinfo=None),
+            "previous_id": self.previous.release_id if self.previous else None,
+            "git_commit": self.git_commit,
+            "input_digest": self.input_digest,
+            "rows": counts[0],
+            "indicators": counts[1],
+            **{name: self.changes.total(name) for name in ("added", "changed", "removed")},
+            "notice": self.notice,
+        }
+        row = pl.DataFrame([own], schema=TABLES["release"].schema())
+        if self.previous is None:
+            return row
+        return pl.concat([pl.read_parquet(self.previous.path("release")), row], how="diagonal")
+
+
+class Releases:
+    """The releases of one data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.root = data / "releases"
+        self.database = data / DATABASE
+        self._pointer = self.root / "latest"
+        self._intent = self.root / INTENT
+
+    def latest(self) -> Release | None:
+        """The published release; None before the first."""
+        name = self._pointed()
+        return self._read(name) if name else None
+
+    def list(self) -> list[Release]:
+        """Every complete release, oldest first."""
+        return [self._read(name) for name in self._complete()]
+
+    def get(self, release_id: str) -> Release:
+        """One release. Raises ReleaseError naming the known ones."""
+        if release_id not in self._complete():
+            raise ReleaseError(
+                f"attendu une publication de {self.root} ; trouvé {release_id!r}. À faire : choisir parmi "
+                f"{self._complete()} (vigie release list)."
+            )
+        return self._read(release_id)
+
+    def pending(self) -> Path | None:
+        """The public folder of a candidate that was built and not published, for whoever wants to look at it."""
+        left = sorted(self.root.glob(f"{CANDIDATE}*/public"))
+        return left[-1] if left else None
+
+    def diff(self, before: str, after: str) -> Changes:
+        """The difference between two releases. Raises ReleaseError for an unknown one."""
+        old, new = self.get(before), self.get(after)
+        return compare(old.public, new.public, notice=new.notice)
+
+    def candidate(
+        self, input_digest: str, *, git_commit: str | None = None, notice: str | None = None
+    ) -> Candidate:
+        """Opens a candidate on top of the published release.
+
+        input_digest: hexadecimal digest of what the release is made of; its first 12 digits and the number of
+        the release in this folder make the identifier. notice: what every output must say (fictional data).
+        """
+        number = max((_number(name) for name in self._complete()), default=0) + 1
+        release_id = f"r{number:04d}-{input_digest[:12]}"
+        if not RELEASE_NAME.fullmatch(release_id):
+            raise ReleaseError(
+                f"attendu une empreinte d'au moins 12 chiffres hexadécimaux ; trouvé {input_digest!r}. "
+                "À faire : donner l'empreinte SHA-256 des données d'entrée."
+            )
+        folder = self.root / f"{CANDIDATE}{release_id}"
+        shutil.rmtree(folder, ignore_errors=True)
+        return Candidate(folder, self.latest(), input_digest, git_commit, notice)
+
+    def publish(self, candidate: Candidate) -> Release:
+        """Puts a candidate in place: folder, pointer, DuckDB file. Its checks are the caller's matter.
+
+        Raises ReleaseError when a declared table is missing or another release was published meanwhile. On any
+        failure the published release stays; `recover` removes or finishes what was begun.
+        """
+        with self.exclusive():
+            before = candidate.previous.release_id if candidate.previous else None
+            if before != self._pointed():
+                raise ReleaseError(
+                    f"{candidate.release_id} : attendu {before} comme publication en vigueur ; trouvé "
+                    f"{self._pointed()}. À faire : relancer, une autre publication a eu lieu entre-temps."
+                )
+            candidate.seal()
+            built = self._build(candidate.release_id, candidate.public, candidate.notice)
+            self._put_in_place(candidate.release_id, built, candidate.folder)
+        return self._read(candidate.release_id)
+
+    def rollback(self, release_id: str) -> Release:
+        """Publishes an older release again. Raises ReleaseError when it is unknown or its files are altered."""
+        with self.exclusive():
+            target = self.get(release_id)
+            problems = verify_sums(target.public)
+            if problems:
+                raise ReleaseError(
+                    f"{release_id} : attendu les fichiers publiés ; trouvé {problems[:5]}. À faire : choisir une "
+                    "autre publication (vigie release list) ou restaurer ces fichiers d'une sauvegarde."
+                )
+            if not target.published or published_in(self.database) != release_id:
+                self._put_in_place(release_id, self._build(release_id, target.public, target.notice))
+        return self.get(release_id)
+
+    def recover(self) -> list[str]:
+        """Puts right what a killed or failed run left, and says what was done (French). Call it before a run.
+
+        Removes candidates and temporary files, finishes a publication that was being put in place, and makes
+        the pointer and the DuckDB file agree.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self.exclusive():
+            done = self._sweep()
+            begun = self._intent.read_text(encoding="utf-8").strip() if self._intent.exists() else None
+            complete = self._complete()
+            pointed = self._pointed()
+            target = begun if begun in complete else pointed or (complete[-1] if complete else None)
+            if target is not None and target != pointed:
+                self._point(target)
+                done.append(f"{target} : publication interrompue, menée à terme")
+            if target is not None and published_in(self.database) != target:
+                release = self._read(target)
+                self._swap_database(self._build(target, release.public, release.notice))
+                done.append(f"{DATABASE} reconstruit depuis {target}")
+            self._intent.unlink(missing_ok=True)
+            return done
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """One process at a time builds and publishes in a data folder; nests inside one process.
+
+        Raises ReleaseError when another process is at work. The lock dies with its process.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        key = self.root.resolve()
+        descriptor, depth = _held.get(key, (-1, 0))
+        if depth == 0:
+            descriptor = os.open(key / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(descriptor)
+                raise ReleaseError(
+                    f"{self.data} : attendu une seule exécution à la fois ; trouvé une autre en cours. "
+                    "À faire : attendre sa fin, ou choisir un autre dossier (VIGIE_DATA)."
+                ) from error
+        _held[key] = (descriptor, depth + 1)
+        try:
+            yield
+        finally:
+            if depth:
+                _held[key] = (descriptor, depth)
+            else:
+                del _held[key]
+                os.close(descriptor)
+
+    def _complete(self) -> list[str]:
+        """Names of the release folders, by number. A folder gets its name once it is complete."""
+        found = [p.parent.parent.name for p in self.root.glob(f"*/public/{SUMS}")]
+        return sorted((n for n in found if RELEASE_NAME.fullmatch(n)), key=_number)
+
+    def _pointed(self) -> str | None:
+        if not self._pointer.is_symlink():
+            return None
+        name = os.readlink(self._pointer)
+        return name if name in self._complete() else None
+
+    def _read(self, release_id: str) -> Release:
+        public = self.root / release_id / "public"
+        history = pl.read_parquet(public / "release.parquet").filter(pl.col("release_id") == release_id)
+        return Release(public=public, published=release_id == self._pointed(), **history.row(0, named=True))
+
+    def _build(self, release_id: str, public: Path, notice: str | None) -> Path:
+        built = self.data / f"{BUILD}{release_id}" / DATABASE
+        build_database(public, built, notice=notice)
+        return built
+
+    def _put_in_place(self, release_id: str, built: Path, candidate: Path | None = None) -> None:
+        """The only steps a reader can see, each atomic. A kill between two of them is finished by `recover`."""
+        draft = self._intent.with_name(INTENT + ".part")
+        draft.write_text(release_id + "\n", encoding="utf-8")
+        _sync(draft)
+        os.replace(draft, self._intent)
+        if candidate is not None:
+            os.rename(candidate, self.root / release_id)
+        _sync(self.root)
+        self._point(release_id)
+        self._swap_database(built)
+        self._intent.unlink()
+
+    def _point(self, release_id: str) -> None:
+        draft = self.root / f"{POINTER_DRAFT}{release_id}"
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(release_id, target_is_directory=True)
+        os.replace(draft, self._pointer)
+        _sync(self.root)
+
+    def _swap_database(self, built: Path) -> None:
+        # the log of someone who wrote into the published file would be replayed onto the new one
+        self.database.with_name(DATABASE + ".wal").unlink(missing_ok=True)
+        os.replace(built, self.database)
+        _sync(self.data)
+        shutil.rmtree(built.parent)
+
+    def _sweep(self) -> list[str]:
+        """Removes what no release owns."""
+        done: list[str] = []
+        for folder in [*self.root.glob(f"{CANDIDATE}*"), *self.data.glob(f"{BUILD}*")]:
+            shutil.rmtree(folder)
+            done.append(f"{folder.name} : reste d'une exécution interrompue, supprimé")
+        for draft in [*self.root.glob(f"{POINTER_DRAFT}*"), *self.root.glob(f"{INTENT}.part")]:
+            draft.unlink()
+        return done
+
+
+def sync_tree(folder: Path) -> None:
+    """Every file and folder below `folder` is on the disk when this returns."""
+    for path in [folder, *folder.rglob("*")]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _number(release_id: str) -> int:
+    found = RELEASE_NAME.fullmatch(release_id)
+    return int(found.group(1)) if found else 0
+
+
+def _is_category(frame: pl.DataFrame, column: str) -> bool:
+    """Enums sort by declaration and a category by its text: the file is sorted by text."""
+    return column in frame.columns and isinstance(frame.schema[column], (pl.Categorical, pl.Enum))

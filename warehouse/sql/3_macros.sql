@@ -1,0 +1,115 @@
+-- Ce que l'on fait tous les jours, en fonctions qui rendent une table : SELECT * FROM evolution('rev_tp60', 'COM-91286').
+-- Les paramètres ne portent le nom d'aucune colonne lue : DuckDB les remplace partout où leur nom paraît.
+
+CREATE MACRO ecart_reference(indicateur, territoire, annee) AS TABLE
+WITH lui AS (
+  SELECT t.epci_id, t.departement_id, t.region_id, t.territory_id, o.value, o.lower, o.upper, o.obs_status
+  FROM territory t
+  LEFT JOIN observation o ON o.territory_id = t.territory_id AND o.indicator_id = indicateur
+    AND o."year" = annee AND o.sex = '_T' AND o.age = '_T' AND o.reference = '_Z'
+  WHERE t.territory_id = territoire
+),
+paires AS (
+  SELECT 1 AS ordre, 'EPCI' AS niveau, epci_id AS reference_id FROM lui
+  UNION ALL SELECT 2, 'DEP', departement_id FROM lui
+  UNION ALL SELECT 3, 'REG', region_id FROM lui
+  UNION ALL SELECT 4, 'METRO', 'METRO-FM' FROM lui
+)
+SELECT p.niveau AS reference, p.reference_id, t.name AS nom_reference,
+  lui.value AS valeur, o.value AS valeur_reference,
+  lui.value - o.value AS ecart,
+  100 * lui.value / nullif(o.value, 0) AS rapport,
+  CASE
+    WHEN lui.value IS NULL THEN 'territoire : ' || valeur_affichee(lui.value, lui.lower, lui.upper, lui.obs_status)
+    WHEN o.value IS NULL THEN 'référence : ' || valeur_affichee(o.value, o.lower, o.upper, o.obs_status)
+  END AS note
+FROM paires p
+CROSS JOIN lui
+LEFT JOIN territory t ON t.territory_id = p.reference_id
+LEFT JOIN observation o ON o.territory_id = p.reference_id AND o.indicator_id = indicateur
+  AND o."year" = annee AND o.sex = '_T' AND o.age = '_T' AND o.reference = '_Z'
+WHERE p.reference_id IS NOT NULL AND p.reference_id <> lui.territory_id
+ORDER BY p.ordre;
+COMMENT ON MACRO TABLE ecart_reference IS 'ecart_reference(indicateur, territoire, annee) : écart (dans l''unité de l''indicateur) et rapport (%) à l''EPCI, au département, à la région et à la métropole ; vides, avec une note, quand une des deux valeurs n''est pas publiée.';
+
+CREATE MACRO evolution(indicateur, territoire) AS TABLE
+WITH serie AS (
+  SELECT o."year" AS an, o.value, o.obs_status, o.source_ids,
+    valeur_affichee(o.value, o.lower, o.upper, o.obs_status) AS texte,
+    lag(o.source_ids) OVER (ORDER BY o."year") AS sources_avant,
+    lag(o."year") OVER (ORDER BY o."year") AS an_avant
+  FROM observation o
+  WHERE o.indicator_id = indicateur AND o.territory_id = territoire
+    AND o.sex = '_T' AND o.age = '_T' AND o.reference = '_Z'
+),
+ruptures AS (
+  -- une rupture vaut entre deux années si elle porte sur l'indicateur ou sur une source de l'une d'elles
+  SELECT s.an, max(b."year") AS an_rupture, string_agg(b.cause_fr, ' ' ORDER BY b."year") AS cause
+  FROM serie s
+  JOIN series_break b ON b."year" > s.an_avant AND b."year" <= s.an
+    AND (b.scope = indicateur
+      OR list_contains(regexp_split_to_array(concat_ws(';', s.source_ids, s.sources_avant), '[^a-z0-9_]+'), b.scope))
+  GROUP BY s.an
+),
+segments AS (
+  SELECT s.*,
+    coalesce(r.cause, CASE WHEN s.obs_status = 'B' AND s.an_avant IS NOT NULL
+                           THEN 'rupture signalée par le producteur' END) AS cause,
+    count(CASE WHEN r.an IS NOT NULL OR s.obs_status = 'B' THEN 1 END) OVER (ORDER BY s.an) AS segment
+  FROM serie s
+  LEFT JOIN ruptures r ON r.an = s.an
+),
+compares AS (
+  SELECT g.*,
+    lag(g.an) OVER connues AS an_compare,
+    lag(g.value) OVER connues AS valeur_comparee,
+    first_value(g.an) OVER connues AS premier_an,
+    first_value(g.value) OVER connues AS premiere_valeur
+  FROM segments g
+  WHERE g.value IS NOT NULL
+  WINDOW connues AS (PARTITION BY g.segment ORDER BY g.an)
+)
+SELECT g.an AS annee, g.value AS valeur, g.texte AS valeur_affichee, g.obs_status AS statut,
+  c.an_compare AS annee_comparee,
+  g.value - c.valeur_comparee AS evolution,
+  100 * (g.value / nullif(c.valeur_comparee, 0) - 1) AS evolution_pct,
+  CASE WHEN c.an_compare IS NOT NULL THEN c.premier_an END AS premiere_annee,
+  CASE WHEN c.an_compare IS NOT NULL THEN g.value - c.premiere_valeur END AS evolution_depuis_premiere,
+  CASE
+    WHEN g.cause IS NOT NULL THEN 'rupture de série, pas de comparaison avec avant : ' || g.cause
+    WHEN g.value IS NULL THEN 'valeur non publiée (' || g.texte || ')'
+    WHEN c.an_compare < g.an - 1 AND EXISTS (SELECT 1 FROM serie s WHERE s.an > c.an_compare AND s.an < g.an)
+      THEN 'comparée à ' || c.an_compare || ', dernière année publiée'
+  END AS note
+FROM segments g
+LEFT JOIN compares c ON c.an = g.an
+ORDER BY g.an;
+COMMENT ON MACRO TABLE evolution IS 'evolution(indicateur, territoire) : la série et son évolution depuis l''année comparable précédente et depuis la première, sans jamais franchir une rupture de série ni employer une borne ; la note dit pourquoi une évolution manque.';
+
+CREATE MACRO rang(indicateur, annee, niveau) AS TABLE
+WITH publies AS (
+  SELECT o.territory_id, o.value, o.lower, o.upper, o.obs_status, t.code, t.name, t.departement_id
+  FROM observation o
+  JOIN territory t ON t.territory_id = o.territory_id
+  WHERE o.indicator_id = indicateur AND o."year" = annee AND t.level = niveau
+    AND o.sex = '_T' AND o.age = '_T' AND o.reference = '_Z' AND o.value IS NOT NULL
+)
+SELECT rank() OVER (ORDER BY p.value DESC) AS rang,
+  count(*) OVER (PARTITION BY p.value) AS ex_aequo,
+  count(*) OVER () AS classes,
+  p.territory_id, p.code, p.name AS nom, d.name AS departement, p.value AS valeur,
+  valeur_affichee(p.value, p.lower, p.upper, p.obs_status) AS valeur_affichee
+FROM publies p
+LEFT JOIN territory d ON d.territory_id = p.departement_id
+ORDER BY p.value DESC, p.territory_id;
+COMMENT ON MACRO TABLE rang IS 'rang(indicateur, annee, niveau) : classement du plus élevé au plus faible des territoires du niveau dont la valeur est publiée, outre-mer compris ; les ex æquo ont le même rang.';
+
+CREATE MACRO chercher_territoire(nom_cherche) AS TABLE
+SELECT t.territory_id, t.level AS niveau, t.code, t.name AS nom, d.name AS departement, r.name AS region, t.population
+FROM territory t
+LEFT JOIN territory d ON d.territory_id = t.departement_id
+LEFT JOIN territory r ON r.territory_id = t.region_id
+WHERE contains(sans_accent(t.name), sans_accent(nom_cherche)) OR t.code = nom_cherche
+ORDER BY sans_accent(t.name) <> sans_accent(nom_cherche), NOT starts_with(sans_accent(t.name), sans_accent(nom_cherche)),
+  t.population DESC NULLS LAST, t.territory_id;
+COMMENT ON MACRO TABLE chercher_territoire IS 'chercher_territoire(nom) : territoires dont le nom contient ce texte, sans tenir compte des accents, des majuscules ni des tirets, ou dont c''est le code.';
