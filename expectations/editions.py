@@ -7,7 +7,7 @@ and what is masked. A figure outside its interval is a finding: a tolerance is c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,12 @@ KNOWN_SHARE = 0.99  # below it, unknown members leave a rate to an interval, and
 EPSILON = 1e-8  # of floating point, relative to the figure; ratios are printed with nine decimals
 # levels published side by side where the first is made of the second
 NESTED = (("EPCI", "EPT"), ("DEP", "ARR"), ("REG", "DEP"), ("METRO", "REG"))
+# Paris, Lyon and Marseille; every edition gives the same codes
+CITIES = {
+    "75056": tuple(str(c) for c in range(75101, 75121)),
+    "69123": tuple(str(c) for c in range(69381, 69390)),
+    "13055": tuple(str(c) for c in range(13201, 13217)),
+}
 
 Kind = Literal["sum", "weighted", "range", "ratio", "none"]
 # what a person reads of a line that is not a plain comparison
@@ -55,7 +61,8 @@ class Rule:
 
     weight: the variable holding the weights (`weighted`), or giving how much of a territory is known (`range`).
     steps: level -> rounding steps in use there, coarsest first ("*": other levels). A figure is taken as rounded
-    by the coarsest step it is a multiple of: the widest it can have been rounded.
+    by the coarsest step it is a multiple of: the widest it can have been rounded. half_width replaces it for a
+    figure that is not rounded but deduced from rounded ones.
     parts: numerator and denominator of a `ratio`. unknown_most: the most a masked member of a `sum` can hold.
     """
 
@@ -64,6 +71,7 @@ class Rule:
     steps: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     parts: tuple[str, str] | None = None
     unknown_most: float | None = None
+    half_width: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,9 @@ class Known:
 def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
     """One row per published higher-level figure and member level: is it what its members allow?
 
-    values: core frame of one edition (sources/schema.py VALUES); a second source may be appended when one holds
-    the communes and another the higher levels. members: (level, code, commune) in that edition's COG; a commune's
-    arrondissements municipaux are its members too. rules: by variable; a variable without a rule is left out.
+    values: core frame of one edition (sources/schema.py VALUES), completed by `with_companions` when another
+    edition holds the higher levels. members: (level, code, commune) in that edition's COG. rules: by variable;
+    a variable without a rule is left out.
     Returns DETAILS, sorted.
     """
     present = set(values["variable"].cast(pl.String).unique())
@@ -112,18 +120,28 @@ FOUND = ("rebuilt", "lower", "upper", "known_share")
 def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
     """One row per territory and year; per variable its value and, as `:low` and `:high`, what it can have been
     before rounding. A bound is printed rounded too: a rate printed 5 to the unit is at most 5.5."""
-    needed = {*rules, *(r.weight for r in rules.values()), *(p for r in rules.values() for p in r.parts or ())}
+    needed = {
+        *rules,
+        *(r.weight for r in rules.values()),
+        *(p for r in rules.values() for p in r.parts or ()),
+    }
     names = sorted(n for n in needed if n)
-    cells = values.with_columns(pl.col("level", "code", "variable").cast(pl.String))
+    told = pl.any_horizontal(pl.col("value", "lower", "upper").is_not_null())
+    cells = values.filter(told).with_columns(pl.col("level", "code", "variable").cast(pl.String))
     wide = cells.filter(pl.col("variable").is_in(names)).pivot(
-        on="variable", on_columns=names, index=KEY, values=["value", "lower", "upper"], aggregate_function="first"
+        on="variable",
+        on_columns=names,
+        index=KEY,
+        values=["value", "lower", "upper"],
+        aggregate_function="first",
     )
     columns: list[pl.Expr] = []
     for name in names:
         value, low, high = (pl.col(f"{c}_{name}") for c in ("value", "lower", "upper"))
         half = _half_step(rules[name], pl.coalesce(value, high, low)) if name in rules else pl.lit(0.0)
         columns += [
-            value.alias(name), half.alias(f"{name}:half"),
+            value.alias(name),
+            half.alias(f"{name}:half"),
             (pl.coalesce(value, low) - half).alias(f"{name}:low"),
             (pl.coalesce(value, high) + half).alias(f"{name}:high"),
         ]
@@ -140,6 +158,8 @@ def _half_step(rule: Rule, printed: pl.Expr) -> pl.Expr:
             found = pl.when((quotient - quotient.round()).abs() < 1e-6).then(step / 2).otherwise(found)
         return found
 
+    if rule.half_width is not None:
+        return pl.lit(rule.half_width)
     half = of(rule.steps.get("*", ()))
     for level, steps in rule.steps.items():
         if level != "*":
@@ -148,26 +168,37 @@ def _half_step(rule: Rule, printed: pl.Expr) -> pl.Expr:
 
 
 def _links(members: pl.DataFrame, wide: pl.DataFrame) -> pl.DataFrame:
-    """(level, code, member_level, member): every territory with its communes, and with the territories of a level
-    published beside it that cover it exactly."""
+    """(level, code, member_level, member): every territory with its communes, with the territories of a level
+    published beside it that cover it exactly, and a city with its arrondissements municipaux."""
     territories = wide.select("level", "code").unique()
-    levels = territories["level"].unique().to_list()
-    members = members.select(pl.col("level", "code", "commune").cast(pl.String)).unique()
-    whole = members.join(territories, on=["level", "code"], how="semi")
-    direct = whole.with_columns(
-        member_level=pl.when(pl.col("level") == "COM").then(pl.lit("ARM")).otherwise(pl.lit("COM"))
-    ).rename({"commune": "member"})
-    parts = [direct.filter(pl.col("member_level").is_in(levels))]
+    communes = territories.filter(pl.col("level") == "COM").select(commune="code")
+    above = members.select(pl.col("level", "code", "commune").cast(pl.String)).unique()
+    above = above.filter(~pl.col("level").is_in(["COM", "ARM"]))
+    whole = above.join(territories, on=["level", "code"], how="semi")
+    parts = [_arrondissements(territories)]
+    if communes.height:
+        parts.append(whole.with_columns(member_level=pl.lit("COM")).rename({"commune": "member"}))
     for level, member_level in NESTED:
         below = whole.filter(pl.col("level") == member_level).select("commune", member="code")
-        above = whole.filter(pl.col("level") == level)
-        joined = above.join(below, on="commune", how="left").group_by("level", "code", "member").agg(pl.len())
+        joined = whole.filter(pl.col("level") == level).join(below, on="commune", how="left")
+        pairs = joined.group_by("level", "code", "member").agg(shared=pl.len())
         sizes = below.group_by("member").agg(size=pl.len())
-        pairs = joined.join(sizes, on="member", how="left").with_columns(
-            inside=(pl.col("len") == pl.col("size")).fill_null(False).all().over("level", "code")
-        )
-        parts.append(pairs.filter("inside").with_columns(member_level=pl.lit(member_level)))
+        covered = (pl.col("shared") == pl.col("size")).fill_null(False).all().over("level", "code")
+        pairs = pairs.join(sizes, on="member", how="left").filter(covered)
+        parts.append(pairs.with_columns(member_level=pl.lit(member_level)))
     return pl.concat([p.select("level", "code", "member_level", "member") for p in parts])
+
+
+def _arrondissements(territories: pl.DataFrame) -> pl.DataFrame:
+    """The arrondissements municipaux published beside Paris, Lyon and Marseille, when all of them are."""
+    found = [
+        ("COM", city, "ARM", arm)
+        for city, arms in CITIES.items()
+        for arm in arms
+        if territories.filter(pl.col("level") == "ARM")["code"].is_in(arms).sum() == len(arms)
+    ]
+    names = ("level", "code", "member_level", "member")
+    return pl.DataFrame(found, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
 def _from_members(
@@ -182,11 +213,14 @@ def _from_members(
     )
     combined = {v: r for v, r in rules.items() if r.kind in ("sum", "weighted", "range")}
     rows = (
-        published.select(KEY).join(links, on=["level", "code"])
+        published.select(KEY)
+        .join(links, on=["level", "code"])
         .join(below, on=["member_level", "member", "year"], how="left")
     )
     sums = [expr for variable, rule in combined.items() for expr in _aggregates(variable, rule)]
-    totals = published.select(*KEY, *(pl.col(w).alias(f"{w}:total") for w in {r.weight for r in rules.values()} if w))
+    totals = published.select(
+        *KEY, *(pl.col(w).alias(f"{w}:total") for w in {r.weight for r in rules.values()} if w)
+    )
     found = rows.group_by(*KEY, "member_level").agg(*sums, members=pl.len()).join(totals, on=KEY, how="left")
     return found.with_columns(
         expr.alias(f"{variable}:{name}")
@@ -201,13 +235,20 @@ def _aggregates(variable: str, rule: Rule) -> list[pl.Expr]:
     both = low.is_not_null() & high.is_not_null()
     if rule.kind == "sum":
         most = rule.unknown_most if rule.unknown_most is not None else float("inf")
-        made = {"sum": value.sum(), "low": low.fill_null(0.0).sum(), "high": high.fill_null(most).sum(),
-                "known": value.is_not_null().sum()}
+        made = {
+            "sum": value.sum(),
+            "low": low.fill_null(0.0).sum(),
+            "high": high.fill_null(most).sum(),
+            "known": value.is_not_null().sum(),
+        }
     elif rule.kind == "weighted":
         w = pl.col(rule.weight or "")
         made = {
-            "weight": w.sum(), "some": w.filter(value.is_not_null()).sum(), "mass": (w * value).sum(),
-            "low": (w * low.fill_null(0.0)).sum(), "high": (w * high.fill_null(100.0)).sum(),
+            "weight": w.sum(),
+            "some": w.filter(value.is_not_null()).sum(),
+            "mass": (w * value).sum(),
+            "low": (w * low.fill_null(0.0)).sum(),
+            "high": (w * high.fill_null(100.0)).sum(),
         }
     else:
         made = {"low": low.min(), "high": high.max(), "every": both.all()}
@@ -223,6 +264,7 @@ def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.
     without a weight share what remains of the territory's own published weight. range: between the smallest and
     the largest member, which holds of a quantile as of a rate.
     """
+
     def part(name: str) -> pl.Expr:
         return pl.col(f"{variable}|{name}")
 
@@ -233,9 +275,19 @@ def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.
         rest = pl.max_horizontal(total - part("weight"), 0.0)
         everyone = part("weight") + rest
         rebuilt = part("mass") / part("some")
-        return rebuilt, part("low") / everyone, (part("high") + 100.0 * rest) / everyone, part("some") / everyone
+        return (
+            rebuilt,
+            part("low") / everyone,
+            (part("high") + 100.0 * rest) / everyone,
+            part("some") / everyone,
+        )
     some = part("some") / total if rule.weight else pl.lit(0.0)
-    return pl.lit(None, pl.Float64), part("low"), part("high"), pl.when(part("every")).then(1.0).otherwise(some)
+    return (
+        pl.lit(None, pl.Float64),
+        part("low"),
+        part("high"),
+        pl.when(part("every")).then(1.0).otherwise(some),
+    )
 
 
 def _against_parts(wide: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFrame:
@@ -244,8 +296,10 @@ def _against_parts(wide: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFram
     top, bottom = rule.parts
     return wide.with_columns(
         member_level=pl.lit(None, pl.String),
-        rebuilt=pl.col(top) / pl.col(bottom), known_share=pl.lit(1.0),
-        lower=pl.col(f"{top}:low") / pl.col(f"{bottom}:high"), upper=pl.col(f"{top}:high") / pl.col(f"{bottom}:low"),
+        rebuilt=pl.col(top) / pl.col(bottom),
+        known_share=pl.lit(1.0),
+        lower=pl.col(f"{top}:low") / pl.col(f"{bottom}:high"),
+        upper=pl.col(f"{top}:high") / pl.col(f"{bottom}:low"),
     ).filter(pl.col("rebuilt").is_not_null())
 
 
@@ -257,24 +311,31 @@ def _judged(rows: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFrame:
     """The published figures of one variable beside their interval (DETAILS)."""
     share = pl.col("known_share")
     if rule.kind == "sum":
-        compared = pl.col("upper").is_finite()
+        compared = share >= 1
     else:
         compared = (share >= KNOWN_SHARE) & pl.col("lower").is_not_null()
     # a range over known members says nothing of a territory where much is unknown; other intervals always hold
     said = compared if rule.kind == "range" else pl.col("lower").is_not_null()
     slack = pl.col("half_step") + EPSILON * (1 + pl.col("published").abs())
-    inside = (pl.col("published") + slack >= pl.col("lower")) & (pl.col("published") - slack <= pl.col("upper"))
+    inside = (pl.col("published") + slack >= pl.col("lower")) & (
+        pl.col("published") - slack <= pl.col("upper")
+    )
     return (
         rows.with_columns(
-            variable=pl.lit(variable), kind=pl.lit(rule.kind), published=pl.col(variable),
+            variable=pl.lit(variable),
+            kind=pl.lit(rule.kind),
+            published=pl.col(variable),
             half_step=pl.col(f"{variable}:half"),
         )
         .filter(pl.col("published").is_not_null())
         .with_columns(compared=compared.fill_null(False))
         .with_columns(inside=pl.when(said.fill_null(False)).then(inside))
-        .select(list(DETAILS)).cast(DETAILS)  # pyright: ignore[reportArgumentType]
+        .select(list(DETAILS))
+        .cast(DETAILS)  # pyright: ignore[reportArgumentType]
     )
 
+
+STATUSES = ("outside", "ok", "non_sommable", "sans_objet")  # worst first
 
 LINES: dict[str, pl.DataType | type[pl.DataType]] = {
     "variable": pl.String,
@@ -298,7 +359,8 @@ def lines(
 ) -> tuple[pl.DataFrame, list[str]]:
     """One line per variable, level and year of an edition (LINES), and the exceptions that no longer occur.
 
-    A declared exception leaves `outside` and is told in `cause_fr`; a stale one is named so that it is removed.
+    details: what `reconcile_edition` returned. A declared exception leaves `outside` and is told in `cause_fr`; a
+    stale one is named so that it is removed.
     """
     own = [e for e in exceptions if e.source_id == source_id and e.edition == edition]
     wrong = details.filter(~pl.col("inside")).select("variable", "level", "code").unique()
@@ -374,11 +436,40 @@ def _cause() -> pl.Expr:
     ).replace("", None)
 
 
-def published_table(found: pl.DataFrame, indicators: Mapping[tuple[str, str], str]) -> pl.DataFrame:
-    """Table `reconciliation`: lines by indicator. `indicators` maps (source_id, variable) to an indicator.
+def without_higher_level(
+    values: pl.DataFrame, found: pl.DataFrame, variables: Collection[str], source_id: str, edition: str
+) -> pl.DataFrame:
+    """Lines (status `sans_objet`) of the variables that no higher level of the edition publishes."""
+    missing = (
+        values.select(pl.col("variable").cast(pl.String), "year")
+        .unique()
+        .filter(pl.col("variable").is_in(list(variables)))
+        .join(found, on=["variable", "year"], how="anti")
+    )
+    return (
+        missing.select(
+            "variable",
+            pl.lit("COM").alias("level"),
+            pl.lit(source_id).alias("source_id"),
+            pl.lit(edition).alias("edition"),
+            "year",
+            *(pl.lit(0, pl.Int64).alias(c) for c in ("territories", "compared", "outside")),
+            *(pl.lit(None, pl.Float64).alias(c) for c in ("max_abs_difference", "tolerance")),
+            pl.lit("sans_objet").alias("status"),
+            pl.lit("aucune valeur publiée à un niveau supérieur dans cette édition").alias("cause_fr"),
+            pl.lit("").alias("sample"),
+        )
+        .select(list(LINES))
+        .cast(LINES)
+    )  # pyright: ignore[reportArgumentType]
 
-    Variables of one indicator (the age groups of a poverty rate) share a row: the widest difference and
-    tolerance, every territory outside. Variables that serve no indicator (weights) are left out.
+
+def published_table(found: pl.DataFrame, indicators: Mapping[tuple[str, str], str]) -> pl.DataFrame:
+    """Table `reconciliation`: lines by indicator. `indicators` maps (source_id, variable) to its indicator.
+
+    Variables of one indicator (the age groups of a poverty rate, the terms of a ratio) share a row: the
+    widest difference and tolerance, every territory outside, the worst status. Variables that serve no
+    indicator (weights) are left out.
     """
     names = pl.DataFrame(
         [(source, variable, indicator) for (source, variable), indicator in indicators.items()],
@@ -386,7 +477,7 @@ def published_table(found: pl.DataFrame, indicators: Mapping[tuple[str, str], st
         orient="row",
     )
     key = ["indicator_id", "level", "source_id", "edition", "year"]
-    rank = pl.col("status").replace_strict({"outside": 0, "ok": 1, "non_sommable": 2}, return_dtype=pl.Int8)
+    rank = pl.col("status").replace_strict({s: i for i, s in enumerate(STATUSES)}, return_dtype=pl.Int8)
     return (
         found.join(names, on=["source_id", "variable"])
         .sort(*key, rank, "variable")
@@ -421,8 +512,34 @@ def declared_rules(source_id: str, edition: str) -> dict[str, Rule]:
                 parts=tuple(parts) if parts else None,
                 steps={level: tuple(steps) for level, steps in entry.get("steps", {}).items()},
                 unknown_most=entry.get("unknown_most"),
+                half_width=entry.get("half_width"),
             )
     return rules
+
+
+def with_companions(
+    values: pl.DataFrame, source_id: str, edition: str, load: Callable[[str, str], pl.DataFrame | None]
+) -> pl.DataFrame:
+    """An edition that holds the communes only, with the higher levels that another one publishes of the same year.
+
+    `load(source_id, edition)` gives a core frame, or None where it is not there: nothing is then appended.
+    """
+    for entry in declared()["companions"]:
+        if (entry["of"], str(entry["edition"])) != (source_id, edition):
+            continue
+        other = load(entry["source_id"], str(entry["with"]))
+        if other is None:
+            continue
+        names: dict[str, str] = entry.get("rename", {})
+        text = other.with_columns(pl.col("level", "variable").cast(pl.String))
+        text = text.filter(pl.col("level").is_in(entry["levels"])).with_columns(
+            pl.col("variable").replace(names)
+        )
+        own = values.with_columns(pl.col("level", "variable").cast(pl.String))
+        shared = ["level", "code", "year", "variable", "value", "lower", "upper"]
+        kept = text.join(own.select("year", "variable").unique(), on=["year", "variable"], how="semi")
+        values = pl.concat([own.select(shared), kept.select(shared)])
+    return values
 
 
 def declared_exceptions() -> tuple[Known, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from expectations.editions import STATUSES
 from expectations.vocabulary import (
     Bounds,
     Expect,
@@ -521,7 +522,7 @@ SPECIFIC: dict[str, tuple[Expect, ...]] = {
         ),
     ),
     "reconciliation": (
-        in_set("status", ["ok", "outside", "non_sommable"]),
+        in_set("status", STATUSES),
         at_least("territories", "compared", "compared_exist", "pas plus de comparaisons que de territoires"),
         between("outside", 0, 0, name="none_outside"),
     ),

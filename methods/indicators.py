@@ -83,7 +83,7 @@ Specification = Published | Ratio | Growth | Gap | Rank
 def published(spec: Published, variables: Variables) -> pl.DataFrame:
     """Settled figures as observations; where several sources have a territory and year, the first wins, a
     figure published for the territory before one aggregated here."""
-    groups = {TOTAL: spec.variables, **{age: {s: v for s in spec.variables} for age, v in spec.ages.items()}}
+    groups = {TOTAL: spec.variables, **{age: dict.fromkeys(spec.variables, v) for age, v in spec.ages.items()}}
     parts = [
         variables(variable)
         .filter(pl.col("source_id") == source)

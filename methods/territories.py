@@ -58,7 +58,8 @@ def composition_of_year(compositions: pl.DataFrame, table: pl.DataFrame, year: i
     passage, a commune that would be in two zones being left out; EPCI never are.
     """
     held = compositions.select("level", "year", "issue").unique().cast({"level": pl.String})
-    parts: list[pl.DataFrame] = []
+    columns = [pl.col("level").cast(pl.String), "code", "name", "nature", "commune"]
+    parts = [compositions.clear().select(columns)]
     for level in ("EPCI", *CARRIED_SINCE):
         since = CARRIED_SINCE.get(level)
         right = (pl.col("year") == year) if since is None else (pl.col("year") >= since)
@@ -69,7 +70,7 @@ def composition_of_year(compositions: pl.DataFrame, table: pl.DataFrame, year: i
         nearest, issue = usable.sort(distance, "year", -pl.col("issue")).select("year", "issue").row(0)
         rows = compositions.filter(
             pl.col("year") == nearest, pl.col("issue") == issue, pl.col("level") == level
-        ).select(pl.col("level").cast(pl.String), "code", "name", "nature", "commune")
+        ).select(columns)
         parts.append(rows if nearest == year else _carried(rows, table, nearest, year))
     return pl.concat(parts)
 

@@ -3,14 +3,12 @@
 Thin on purpose: each calls a stage and says what a person wants to know of its result. No figure is computed here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import polars as pl
 
-from pipelines import stages
+from pipelines.stages import acquisition, geography, observations, publication
 from pipelines.workspace import Workspace
 from sources.description import Source
 from warehouse.catalogue import load_catalogue
@@ -67,12 +65,12 @@ def _raw(
     )
     def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         chosen = {key.path[-1] for key in context.selected_asset_keys}
-        outcomes = stages.acquire(workspace, [s for s in sources if s.source_id in chosen], _years(context))
-        for source_id, report in stages.acquisition_report(outcomes).items():
+        outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen], _years(context, partitions))
+        for source_id, report in acquisition.acquisition_report(outcomes).items():
             yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=report)
         failed = [o for o in outcomes if o.kind == "failed"]
         if failed:
-            raise dg.Failure("\n".join(str(o.error) for o in failed), allow_retries=stages.may_recover(failed))
+            raise dg.Failure("\n".join(str(o.error) for o in failed), allow_retries=acquisition.may_recover(failed))
 
     return acquire
 
@@ -89,7 +87,7 @@ def _core(
         kinds={"polars", "parquet"},
     )
     def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        report = stages.parse(workspace, source, _years(context))
+        report = acquisition.parse(workspace, source, _years(context, partitions))
         if report.errors:
             raise dg.Failure("\n".join(str(e) for e in report.errors), allow_retries=False)
         return dg.MaterializeResult(metadata=report.metadata())
@@ -97,9 +95,12 @@ def _core(
     return core
 
 
-def _years(context: dg.AssetExecutionContext) -> set[int] | None:
-    """The years of the partitions of this run; None where the asset has no partitions."""
-    return {int(key) for key in context.partition_keys} if context.has_partition_key_range else None
+def _years(
+    context: dg.AssetExecutionContext, partitions: dg.PartitionsDefinition[str] | None
+) -> set[int] | None:
+    """The years of the partitions of this run; None where the asset has no partitions (a run over a range of
+    partitions shows that range to assets without partitions too)."""
+    return {int(key) for key in context.partition_keys} if partitions else None
 
 
 def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.AssetsDefinition]:
@@ -109,17 +110,17 @@ def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.Asset
     @dg.asset(key=["geography", "passage"], group_name="geography", deps=deps, kinds={"polars"})
     def passage() -> dg.MaterializeResult[None]:
         """Code changes of communes between any two COG years, computed from the events file."""
-        return _described(stages.build_passage(workspace))
+        return _described(geography.build_passage(workspace))
 
     @dg.asset(key=["geography", "territory"], group_name="geography", deps=[passage], kinds={"polars"})
     def territory() -> dg.MaterializeResult[None]:
         """Territories of the reference COG and their members."""
-        return _described(stages.build_territories(workspace))
+        return _described(geography.build_territories(workspace))
 
     @dg.asset(key=["geography", "correspondence"], group_name="geography", deps=[territory], kinds={"polars"})
     def correspondence() -> dg.MaterializeResult[None]:
         """For each COG year: which published territories are a reference territory, which communes compose it."""
-        return _described(stages.build_correspondences(workspace))
+        return _described(geography.build_correspondences(workspace))
 
     return [passage, territory, correspondence]
 
@@ -133,7 +134,7 @@ def _settled(workspace: Workspace, source: Source) -> dg.AssetsDefinition:
         description=f"{source.title} : sur la géographie de référence (fusions, scissions, périmètres).",
     )
     def settled() -> dg.MaterializeResult[None]:
-        return dg.MaterializeResult(metadata=stages.settle_source(workspace, source))
+        return dg.MaterializeResult(metadata=observations.settle_source(workspace, source))
 
     return settled
 
@@ -153,7 +154,7 @@ def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
             description="Indicateurs : " + ", ".join(i.label_fr for i in indicators),
         )
         def observation() -> dg.MaterializeResult[None]:
-            return dg.MaterializeResult(metadata=stages.observe(workspace, theme))
+            return dg.MaterializeResult(metadata=observations.observe(workspace, theme))
 
         return observation
 
@@ -168,12 +169,12 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
     )
     def candidate() -> dg.MaterializeResult[None]:
         """A complete release in its own folder, protected, compared with the last one, not yet published."""
-        return dg.MaterializeResult(metadata=stages.build_candidate(workspace))
+        return dg.MaterializeResult(metadata=publication.build_candidate(workspace))
 
     @dg.asset(key="release", group_name="release", deps=[candidate], kinds={"duckdb", "parquet"})
-    def release(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def release() -> dg.MaterializeResult[None]:
         """The release, renamed into place, the pointer swapped, the DuckDB file replaced."""
-        return dg.MaterializeResult(metadata=stages.publish(workspace, context.run_id))
+        return dg.MaterializeResult(metadata=publication.publish(workspace))
 
     return [candidate, release]
 

@@ -57,12 +57,11 @@ def run(
     data: DataOption = None,
     years: Annotated[str | None, typer.Option(help="Années de données, par exemple 2014-2021.")] = None,
     cog: Annotated[int | None, typer.Option(help="Année du COG de référence.")] = None,
-    force: Annotated[bool, typer.Option(help="Reconstruire même si rien n'a changé.")] = False,
 ) -> None:
     """Tout le travail : acquérir, calculer, contrôler, publier."""
     from pipelines.running import run_job
 
-    workspace = Workspace(settings_from(profile=profile, data=data, years=years, cog=cog), force=force)
+    workspace = Workspace(settings_from(profile=profile, data=data, years=years, cog=cog))
     try:
         code = run_job(workspace, out, err)
     except WorkspaceError as error:

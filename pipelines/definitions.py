@@ -18,11 +18,15 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
         JOB, selection=dg.AssetSelection.all(), executor_def=dg.in_process_executor,
         description="Tout le chemin : acquisition, géographie, indicateurs, contrôles, publication.",
     )
-    monthly = dg.ScheduleDefinition(
+
+    @dg.schedule(
         name="build_release_monthly", job=job, cron_schedule="0 5 3 * *", execution_timezone="Europe/Paris",
-        default_status=dg.DefaultScheduleStatus.STOPPED, tags=whole_range(workspace),
+        default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Le 3 du mois à 5 h, heure de Paris ; à activer.",
     )
+    def monthly() -> dg.RunRequest:
+        return dg.RunRequest(tags=whole_range(workspace))
+
     return dg.Definitions(
         assets=build_assets(workspace), asset_checks=build_checks(workspace), jobs=[job], schedules=[monthly]
     )

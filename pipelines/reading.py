@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.workspace import Workspace
-from warehouse.changes import diff
 from warehouse.release import Releases, ReleaseError
 
 LEVEL_LABELS = {
@@ -168,14 +167,12 @@ def _show_series(connection: duckdb.DuckDBPyConnection, territory: str, out: Con
 
 def show_releases(workspace: Workspace, out: Console) -> int:
     """Prints the releases of the data folder."""
-    releases = Releases(workspace.data)
-    latest = releases.latest()
     table = Table("Publication", "Créée le", "Lignes", "Indicateurs", "Ajoutées", "Modifiées", "Retirées", "")
-    for row in releases.list():
+    for release in Releases(workspace.data).list():
+        counts = (release.rows, release.indicators, release.added, release.changed, release.removed)
         table.add_row(
-            str(row["release_id"]), f"{row['created_at']:%Y-%m-%d %H:%M}",
-            *(f"{row[c]:,}".replace(",", " ") for c in ("rows", "indicators", "added", "changed", "removed")),
-            "publiée" if row["release_id"] == latest else "",
+            release.release_id, f"{release.created_at:%Y-%m-%d %H:%M}",
+            *(f"{n:,}".replace(",", " ") for n in counts), "publiée" if release.published else "",
         )
     out.print(table)
     return 0
@@ -183,11 +180,10 @@ def show_releases(workspace: Workspace, out: Console) -> int:
 
 def show_diff(workspace: Workspace, first: str, second: str, out: Console, err: Console) -> int:
     """Prints what changes from one release to another."""
-    releases = Releases(workspace.data)
     try:
-        before, after = releases.folder(first), releases.folder(second)
+        changes = Releases(workspace.data).diff(first, second)
     except ReleaseError as error:
         err.print(f"[red]{error}[/red]", highlight=False)
         return 2
-    out.print(diff(before / "public", after / "public").to_markdown(), highlight=False)
+    out.print(changes.markdown(), highlight=False)
     return 0

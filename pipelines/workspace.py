@@ -14,11 +14,13 @@ from typing import IO
 
 import polars as pl
 
+from expectations.results import CheckResult
 from pipelines.progress import Reporter, Silent
 from pipelines.settings import Settings
 from sources.client import Outcome
 from sources.description import Edition, Source, load_sources
 from sources.raw_store import RawStore
+from warehouse.release import Candidate
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,8 +35,12 @@ class Workspace:
 
     settings: Settings
     progress: Reporter = field(default_factory=Silent)
-    force: bool = False  # rebuild although nothing changed
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])  # what acquisition said, for the summary
+    # what the stages of a run hand over, and what its summary says
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    candidate: Candidate | None = None
+    results: list[CheckResult] = field(default_factory=list[CheckResult])
+    stale: list[str] = field(default_factory=list[str])  # declared exceptions that no longer occur
+    published: str | None = None
     _lock: IO[str] | None = None
 
     @property

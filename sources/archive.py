@@ -102,7 +102,7 @@ def refusal(
         (found or _looks_like(head)) + served,
         f"ouvrir {edition.url} dans un navigateur : si le site est en maintenance, relancer plus tard ; "
         "si le fichier a changé d'adresse ou de format, corriger "
-        f"sources/{source.source_id}/description.yaml. La dernière version reçue est gardée",
+        f"sources/{source.source_id}/description.yaml. Ce qui a été reçu auparavant est gardé",
         file=file_name(edition),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(eq=False)
 class SourceError(Exception):
     """A source could not be read. `str(error)` is the whole message, in French."""
 

@@ -52,7 +52,9 @@ FIGURES = [
     ("caf_rsa", "COM-01001", 2021, 255.0, 252.5, 257.5, "A"),
 ]
 SOURCES = {
-    "rev": "insee_filosofi_cc/{}-geo2022", "dem": "insee_populations_legales/{}", "caf": "cnaf_commune/{}",
+    "rev": "insee_filosofi_cc/{}-geo2022",
+    "dem": "insee_populations_legales/{}",
+    "caf": "cnaf_commune/{}",
 }
 UNITS = {"rev_tp60": "%", "rev_med": "€ par UC et an", "dem_pop": "habitants", "caf_rsa": "foyers"}
 
@@ -68,33 +70,64 @@ def observations() -> pl.DataFrame:
 
 
 def _row(
-    indicator: str, territory: str, year: int, value: float | None, lower: float | None, upper: float | None,
+    indicator: str,
+    territory: str,
+    year: int,
+    value: float | None,
+    lower: float | None,
+    upper: float | None,
     status: str,
 ) -> dict[str, object]:
     source = "cnaf_iris/{}" if indicator == "caf_rsa" and year < 2020 else SOURCES[indicator[:3]]
     bounded = lower is not None or upper is not None
     return {
-        "indicator_id": indicator, "territory_id": territory, "year": year, "sex": "_T", "age": "_T",
-        "reference": "_Z", "value": value, "obs_status": status,
-        "conf_status": "A" if status == "Q" else "F", "grade": None if value is None else "A",
-        "lower": lower, "upper": upper, "interval_kind": "bound" if bounded else None, "weight": None,
-        "reason": None if value is not None else "borne" if bounded else "secret", "masked_parts": None,
-        "cog_year_source": 2022, "source_ids": source.format(year),
+        "indicator_id": indicator,
+        "territory_id": territory,
+        "year": year,
+        "sex": "_T",
+        "age": "_T",
+        "reference": "_Z",
+        "value": value,
+        "obs_status": status,
+        "conf_status": "A" if status == "Q" else "F",
+        "grade": None if value is None else "A",
+        "lower": lower,
+        "upper": upper,
+        "interval_kind": "bound" if bounded else None,
+        "weight": None,
+        "reason": None if value is not None else "borne" if bounded else "secret",
+        "masked_parts": None,
+        "cog_year_source": 2022,
+        "source_ids": source.format(year),
     }
 
 
 def tables() -> dict[str, pl.DataFrame]:
     """Every table that a caller writes, but `observation`."""
     frames = {
-        "territory": [
-            (*t[:4], 2025, *t[4:7], t[7], 2022) for t in TERRITORIES
-        ],
+        "territory": [(*t[:4], 2025, *t[4:7], t[7], 2022) for t in TERRITORIES],
         "territory_member": [("DEP-01", f"COM-0100{i}", 2025, 1.0) for i in (1, 2, 3)],
-        "passage": [(2016, "01004", 2025, "01001", 1.0, "merge"), (2025, "01001", 2016, "01004", None, "merge")],
+        "passage": [
+            (2016, "01004", 2025, "01001", 1.0, "merge"),
+            (2025, "01001", 2016, "01004", None, "merge"),
+        ],
         "indicator": [
             (
-                i, 1, "revenus", f"Libellé de {i}", i, "Définition", "x / y", u, "neutral", "none", "S_FILO",
-                "Insee", "public", "insee_filosofi_cc", "A",
+                i,
+                1,
+                "revenus",
+                f"Libellé de {i}",
+                i,
+                "Définition",
+                "x / y",
+                u,
+                "neutral",
+                "none",
+                "S_FILO",
+                "Insee",
+                "public",
+                "insee_filosofi_cc",
+                "A",
             )
             for i, u in {**UNITS, "rev_tp60_rang": "rang"}.items()
         ],
@@ -104,16 +137,51 @@ def tables() -> dict[str, pl.DataFrame]:
         ],
         "source_file": [
             (
-                "insee_filosofi_cc", "2018-geo2022", "Filosofi, communes", "https://exemple.invalid/a",
-                "https://exemple.invalid/a", None, "ab" * 32, 10, "Insee", "Licence Ouverte 2.0", "Insee", "public",
+                "insee_filosofi_cc",
+                "2018-geo2022",
+                "Filosofi, communes",
+                "https://exemple.invalid/a",
+                "https://exemple.invalid/a",
+                None,
+                "ab" * 32,
+                10,
+                "Insee",
+                "Licence Ouverte 2.0",
+                "Insee",
+                "public",
             )
         ],
         "coverage": [("rev_tp60", "COM", 2018, 3, 1, 2, 0, "secret")],
         "reconciliation": [
-            ("rev_tp60", "DEP", "insee_filosofi_cc", "2018-geo2022", 2018, 1, 1, 0.1, 0.5, 0, "conforme", None)
+            (
+                "rev_tp60",
+                "DEP",
+                "insee_filosofi_cc",
+                "2018-geo2022",
+                2018,
+                1,
+                1,
+                0.1,
+                0.5,
+                0,
+                "conforme",
+                None,
+            )
         ],
         "quality_check": [
-            ("observation.cle", "observation", "observation", "critical", True, "0", "0", 0, None, "essai", None)
+            (
+                "observation.cle",
+                "observation",
+                "observation",
+                "critical",
+                True,
+                "0",
+                "0",
+                0,
+                None,
+                "essai",
+                None,
+            )
         ],
     }
     built = {
@@ -126,7 +194,11 @@ def tables() -> dict[str, pl.DataFrame]:
 
 
 def candidate(
-    releases: Releases, rows: pl.DataFrame | None = None, *, digest: str = DIGEST, notice: str | None = None,
+    releases: Releases,
+    rows: pl.DataFrame | None = None,
+    *,
+    digest: str = DIGEST,
+    notice: str | None = None,
     **changed: pl.DataFrame,
 ) -> Candidate:
     """A candidate with every table written; `changed` replaces some of them."""

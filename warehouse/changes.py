@@ -24,8 +24,13 @@ SHOWN_TERRITORIES = 50
 
 _COUNTS = {"added": pl.Int64, "changed": pl.Int64, "removed": pl.Int64, "hidden": pl.Int64, "shown": pl.Int64}
 _MOVEMENT = {
-    "indicator_id": pl.String, "territory_id": pl.String, "year": pl.Int16, "sex": pl.String, "age": pl.String,
-    "old": pl.Float64, "new": pl.Float64,
+    "indicator_id": pl.String,
+    "territory_id": pl.String,
+    "year": pl.Int16,
+    "sex": pl.String,
+    "age": pl.String,
+    "old": pl.Float64,
+    "new": pl.Float64,
 }
 
 
@@ -130,8 +135,10 @@ def compare(before: Path | None, after: Path, *, notice: str | None = None) -> C
             rows_after=_scalar(connection, "SELECT count(*) FROM new_observation"),
             counts=_labelled(connection, counts).sort("source", "indicator_id"),
             relative=_largest(moves, "relative").head(TOP_RELATIVE),
-            absolute=_largest(moves, "difference").group_by("indicator_id", maintain_order=True)
-            .head(TOP_ABSOLUTE).sort("indicator_id", maintain_order=True),
+            absolute=_largest(moves, "difference")
+            .group_by("indicator_id", maintain_order=True)
+            .head(TOP_ABSOLUTE)
+            .sort("indicator_id", maintain_order=True),
             definitions=definitions,
             territories_added=_frame(connection, _TERRITORIES.format(here="new", there="old")),
             territories_removed=_frame(connection, _TERRITORIES.format(here="old", there="new")),
@@ -159,6 +166,12 @@ _FINGERPRINT = """
     SELECT indicator_id, count(*) AS n,
       sum(hash(reference, "year", sex, age, territory_id, value, lower, upper, obs_status, conf_status)::HUGEINT) AS h
     FROM {side}_observation GROUP BY indicator_id
+"""
+
+_ALL_ADDED = """
+    SELECT regexp_replace(source_ids, '/[^;]*', '', 'g') AS source, indicator_id,
+      sum(n)::BIGINT AS added, 0 AS changed, 0 AS removed, 0 AS hidden, 0 AS shown, false AS redefined
+    FROM (SELECT source_ids, indicator_id, count(*) AS n FROM new_observation GROUP BY ALL) GROUP BY ALL
 """
 
 _DELTA = """
@@ -208,6 +221,8 @@ def _differences(
     connection: duckdb.DuckDBPyConnection, redefined: set[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Counts by source and indicator, and candidates for the biggest movements, one indicator at a time."""
+    if _scalar(connection, "SELECT count(*) FROM old_observation") == 0:
+        return _frame(connection, _ALL_ADDED), pl.DataFrame(schema=_MOVEMENT)
     fingerprints = [_FINGERPRINT.format(side=side) for side in ("old", "new")]
     differing = connection.execute(
         f"""
@@ -323,7 +338,15 @@ def _definitions(c: Changes) -> list[str]:
 
 
 def _count_rows(counts: pl.DataFrame) -> list[list[str]]:
-    head = ["Source", "Indicateur", "Ajoutées", "Modifiées", "dont masquées", "dont dévoilées", "Retirées"]
+    head = [
+        "Source",
+        "Indicateur",
+        "Ajoutées",
+        "Modifiées",
+        "dont devenues vides",
+        "dont devenues publiées",
+        "Retirées",
+    ]
     return [head] + [
         [r["source"], f"{r['label_fr'] or ''} (`{r['indicator_id']}`)"]
         + [number_fr(r[k]) for k in ("added", "changed", "hidden", "shown", "removed")]

@@ -6,7 +6,7 @@ Only building and reading back what was built; when it is built and where it goe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class DatabaseError(Exception):
 
 
 @contextmanager
-def engine(scratch: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def engine(scratch: Path | None = None) -> Generator[duckdb.DuckDBPyConnection, None, None]:
     """An in-memory DuckDB with bounded memory, silent, fetching nothing; what it spills goes to `scratch`."""
     connection = duckdb.connect()
     try:
@@ -48,7 +48,9 @@ def build_database(tables: Path, target: Path, *, notice: str | None = None) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     with engine(target.parent / "scratch") as connection:
-        connection.execute(f"ATTACH {quoted(str(target))} AS vigie (STORAGE_VERSION {quoted(STORAGE_VERSION)})")
+        connection.execute(
+            f"ATTACH {quoted(str(target))} AS vigie (STORAGE_VERSION {quoted(STORAGE_VERSION)})"
+        )
         connection.execute("USE vigie")
         # with the order kept, two threads write many small blocks: half as slow again and a third larger
         connection.execute("SET preserve_insertion_order = false")
@@ -134,15 +136,12 @@ def published_in(database: Path) -> str | None:
     """The release that the file holds; None when it is missing, cannot be opened or is not whole."""
     if not database.exists():
         return None
-    try:
-        connection = duckdb.connect(str(database), read_only=True)
-    except duckdb.Error:
-        return None
-    try:
-        rows = connection.execute("SELECT release_id FROM v_publication").fetchall()
-        connection.execute("SELECT count(*) FROM observation").fetchall()
-    except duckdb.Error:
-        return None
-    finally:
-        connection.close()
+    # attached, not connected to: inside one process a second connection may still be given a replaced file
+    with engine() as connection:
+        try:
+            connection.execute(f"ATTACH {quoted(str(database))} AS published (READ_ONLY)")
+            connection.execute("SELECT count(*) FROM published.observation").fetchall()
+            rows = connection.execute("SELECT release_id FROM published.v_publication").fetchall()
+        except duckdb.Error:
+            return None
     return str(rows[0][0]) if rows else None

@@ -229,7 +229,9 @@ def nomenclature_frame() -> pl.DataFrame:
 
 
 _INDICATOR = Column("indicator_id", pl.String, "Identifiant de l'indicateur")
-_TERRITORY = Column("territory_id", pl.String, "Identifiant du territoire : NIVEAU-CODE, par exemple COM-91286")
+_TERRITORY = Column(
+    "territory_id", pl.String, "Identifiant du territoire : NIVEAU-CODE, par exemple COM-91286"
+)
 _LEVEL = Column("level", pl.String, "Niveau du territoire", codelist="level")
 _SOURCE = Column("source_id", pl.String, "Identifiant du jeu de données")
 _EDITION = Column("edition", pl.String, "Édition du jeu de données")
@@ -250,23 +252,54 @@ _OBSERVATION = Table(
             pl.String,
             "Territoire comparé (écarts et rapports) ou univers du rang ; _Z pour une valeur ordinaire",
         ),
-        Column("value", pl.Float64, "Valeur, vide quand elle n'est pas publiée ou pas connue exactement",
-               nullable=True, unit="unité de l'indicateur"),
+        Column(
+            "value",
+            pl.Float64,
+            "Valeur, vide quand elle n'est pas publiée ou pas connue exactement",
+            nullable=True,
+            unit="unité de l'indicateur",
+        ),
         Column("obs_status", pl.String, "Statut de l'observation (SDMX)", codelist="obs_status"),
         Column("conf_status", pl.String, "Statut de confidentialité (SDMX)", codelist="conf_status"),
         Column("grade", pl.String, "Qualité de la valeur, vide sans valeur", nullable=True, codelist="grade"),
-        Column("lower", pl.Float64, "Borne inférieure de ce que la valeur peut être", nullable=True,
-               unit="unité de l'indicateur"),
-        Column("upper", pl.Float64, "Borne supérieure de ce que la valeur peut être", nullable=True,
-               unit="unité de l'indicateur"),
-        Column("interval_kind", pl.String, "Nature de l'intervalle lower-upper", nullable=True,
-               codelist="interval_kind"),
-        Column("weight", pl.Float64, "Dénominateur ou population que la valeur décrit, vide si secret ou "
-               "inconnu ; pour un rang, le nombre de territoires classés", nullable=True),
+        Column(
+            "lower",
+            pl.Float64,
+            "Borne inférieure de ce que la valeur peut être",
+            nullable=True,
+            unit="unité de l'indicateur",
+        ),
+        Column(
+            "upper",
+            pl.Float64,
+            "Borne supérieure de ce que la valeur peut être",
+            nullable=True,
+            unit="unité de l'indicateur",
+        ),
+        Column(
+            "interval_kind",
+            pl.String,
+            "Nature de l'intervalle lower-upper",
+            nullable=True,
+            codelist="interval_kind",
+        ),
+        Column(
+            "weight",
+            pl.Float64,
+            "Dénominateur ou population que la valeur décrit, vide si secret ou "
+            "inconnu ; pour un rang, le nombre de territoires classés",
+            nullable=True,
+        ),
         Column("reason", pl.String, "Motif de l'absence de valeur", nullable=True, codelist="reason"),
-        Column("masked_parts", pl.Int32, "Nombre de cellules masquées dans une somme faite ici", nullable=True),
-        Column("cog_year_source", pl.Int16, "Année du code officiel géographique de la source", nullable=True),
-        Column("source_ids", pl.String, "Jeux de données et éditions d'où vient la valeur, séparés par « ; »"),
+        Column(
+            "masked_parts", pl.Int32, "Nombre de cellules masquées dans une somme faite ici", nullable=True
+        ),
+        Column(
+            "cog_year_source", pl.Int16, "Année du code officiel géographique de la source", nullable=True
+        ),
+        Column(
+            "source_ids", pl.String, "Jeux de données et éditions d'où vient la valeur, séparés par « ; »"
+        ),
         Column("release_added", pl.String, "Publication où cette valeur et son statut sont apparus"),
     ),
     csv=False,
@@ -285,8 +318,9 @@ _TERRITORY_TABLE = Table(
         Column("epci_id", pl.String, "EPCI auquel le territoire appartient", nullable=True),
         Column("departement_id", pl.String, "Département auquel le territoire appartient", nullable=True),
         Column("region_id", pl.String, "Région à laquelle le territoire appartient", nullable=True),
-        Column("population", pl.Int64, "Dernière population municipale connue", nullable=True,
-               unit="habitants"),
+        Column(
+            "population", pl.Int64, "Dernière population municipale connue", nullable=True, unit="habitants"
+        ),
         Column("population_year", pl.Int16, "Année de cette population", nullable=True),
     ),
 )
@@ -301,7 +335,9 @@ _GEOGRAPHY = (
             Column("parent_id", pl.String, "Territoire composé"),
             Column("child_id", pl.String, "Territoire membre"),
             Column("cog_year", pl.Int16, "Année du code officiel géographique"),
-            Column("share", pl.Float64, "Part du membre qui est à l'intérieur : 1, sauf appartenance partielle"),
+            Column(
+                "share", pl.Float64, "Part du membre qui est à l'intérieur : 1, sauf appartenance partielle"
+            ),
         ),
     ),
     Table(
@@ -314,8 +350,13 @@ _GEOGRAPHY = (
             Column("from_code", pl.String, "Code de commune l'année de départ"),
             Column("to_year", pl.Int16, "Année d'arrivée"),
             Column("to_code", pl.String, "Code de commune l'année d'arrivée"),
-            Column("share", pl.Float64, "Part de la commune de départ qui passe dans celle d'arrivée ; vide quand "
-                   "elle est inconnue (remonter avant une fusion, scission)", nullable=True),
+            Column(
+                "share",
+                pl.Float64,
+                "Part de la commune de départ qui passe dans celle d'arrivée ; vide quand "
+                "elle est inconnue (remonter avant une fusion, scission)",
+                nullable=True,
+            ),
             Column("kind", pl.String, "Nature du changement", codelist="passage_kind"),
         ),
     ),
@@ -341,7 +382,11 @@ _REFERENCE = (
             Column("owner", pl.String, "Organisme propriétaire de la donnée"),
             Column("diffusion", pl.String, "Niveau de diffusion", codelist="diffusion"),
             Column("source_ids", pl.String, "Jeux de données utilisés, séparés par « ; »"),
-            Column("tier", pl.String, "Disponibilité de la source (A : ouverte et régulière ... D : à construire)"),
+            Column(
+                "tier",
+                pl.String,
+                "Disponibilité de la source (A : ouverte et régulière ... D : à construire)",
+            ),
         ),
     ),
     Table(
@@ -415,10 +460,20 @@ _QUALITY = (
             Column("year", pl.Int16, "Année"),
             Column("territories", pl.Int64, "Territoires publiés par le producteur"),
             Column("compared", pl.Int64, "Territoires comparés"),
-            Column("max_abs_difference", pl.Float64, "Plus grand écart absolu", nullable=True,
-                   unit="unité de l'indicateur"),
-            Column("tolerance", pl.Float64, "Écart admis, d'après les arrondis", nullable=True,
-                   unit="unité de l'indicateur"),
+            Column(
+                "max_abs_difference",
+                pl.Float64,
+                "Plus grand écart absolu",
+                nullable=True,
+                unit="unité de l'indicateur",
+            ),
+            Column(
+                "tolerance",
+                pl.Float64,
+                "Écart admis, d'après les arrondis",
+                nullable=True,
+                unit="unité de l'indicateur",
+            ),
             Column("outside", pl.Int64, "Territoires au-delà de l'écart admis"),
             Column("status", pl.String, "Résultat du rapprochement"),
             Column("cause_fr", pl.String, "Cause de l'exception", nullable=True),
@@ -477,14 +532,18 @@ def conform(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     unknown = [n for n in frame.columns if n not in table.names]
     if missing or unknown:
         raise ContractError(
-            table.name, f"les colonnes {table.names}", f"manquantes {missing}, inconnues {unknown}",
+            table.name,
+            f"les colonnes {table.names}",
+            f"manquantes {missing}, inconnues {unknown}",
             "corriger ce qui fabrique la table, ou sa déclaration dans warehouse/models.py",
         )
     try:
         frame = frame.select([_cast(c, frame.schema[c.name]) for c in table.columns])
     except pl.exceptions.InvalidOperationError as error:
         raise ContractError(
-            table.name, "des entiers qui tiennent dans le type déclaré", str(error).splitlines()[0],
+            table.name,
+            "des entiers qui tiennent dans le type déclaré",
+            str(error).splitlines()[0],
             "corriger la valeur, ou élargir le type dans warehouse/models.py",
         ) from error
     wanted = table.schema()
@@ -496,7 +555,8 @@ def conform(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     empty = {c.name: frame[c.name].null_count() for c in table.columns if not c.nullable}
     if any(empty.values()):
         raise ContractError(
-            table.name, "aucune cellule vide dans les colonnes obligatoires",
+            table.name,
+            "aucune cellule vide dans les colonnes obligatoires",
             ", ".join(f"{n} cellule(s) vide(s) dans {c}" for c, n in empty.items() if n),
             "renseigner ces cellules ou retirer ces lignes à la source",
         )
@@ -522,9 +582,14 @@ def dictionary_frame() -> pl.DataFrame:
     """The dictionary of columns (French headings): one row per table and column, in the order of declaration."""
     rows = [
         {
-            "table": t.name, "colonne": c.name, "type": DUCKDB_TYPES[c.dtype],
-            "obligatoire": "non" if c.nullable else "oui", "clé": "oui" if c.name in t.key else "non",
-            "unité": c.unit or "", "nomenclature": c.codelist or "", "description": c.comment,
+            "table": t.name,
+            "colonne": c.name,
+            "type": DUCKDB_TYPES[c.dtype],
+            "obligatoire": "non" if c.nullable else "oui",
+            "clé": "oui" if c.name in t.key else "non",
+            "unité": c.unit or "",
+            "nomenclature": c.codelist or "",
+            "description": c.comment,
         }
         for t in TABLES.values()
         for c in t.columns

@@ -30,17 +30,23 @@ def write_package(public: Path, release_id: str, notice: str | None = None) -> N
     (public / "csv").mkdir(exist_ok=True)
     for table in TABLES.values():
         if table.csv:
-            _write_csv(pl.read_parquet(public / f"{table.name}.parquet"), public / "csv" / f"{table.name}.csv")
+            _write_csv(
+                pl.read_parquet(public / f"{table.name}.parquet"), public / "csv" / f"{table.name}.csv"
+            )
     _write_csv(dictionary_frame(), public / "dictionary.csv")
     _write_text(public / "dictionnaire.md", dictionary_markdown(notice))
-    _write_text(public / "LICENCE.md", licence_markdown(pl.read_parquet(public / "source_file.parquet"), notice))
+    _write_text(
+        public / "LICENCE.md", licence_markdown(pl.read_parquet(public / "source_file.parquet"), notice)
+    )
     package = json.dumps(datapackage(public, release_id, notice), ensure_ascii=False, indent=2)
     _write_text(public / "datapackage.json", package + "\n")
 
 
 def datapackage(public: Path, release_id: str, notice: str | None = None) -> dict[str, Any]:
     """The Data Package (Frictionless) descriptor of a release's folder."""
-    sources = pl.read_parquet(public / "source_file.parquet").select("title", "producer").unique().sort("title")
+    sources = (
+        pl.read_parquet(public / "source_file.parquet").select("title", "producer").unique().sort("title")
+    )
     resources = [_parquet_resource(public, table) for table in TABLES.values()]
     resources += [_csv_resource(table) for table in TABLES.values() if table.csv]
     description = "Indicateurs de pauvreté et de conditions de vie des territoires, sources publiques."
@@ -173,9 +179,7 @@ def _files(public: Path) -> list[Path]:
 
 def _write_csv(frame: pl.DataFrame, path: Path) -> None:
     """As a French spreadsheet opens it: semicolons, decimal comma, UTF-8 with its mark."""
-    frame.write_csv(
-        path, separator=";", decimal_comma=True, include_bom=True, datetime_format=CSV_INSTANT
-    )
+    frame.write_csv(path, separator=";", decimal_comma=True, include_bom=True, datetime_format=CSV_INSTANT)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -119,8 +119,9 @@ class TableWriter:
     def _encode(self, rows: pl.DataFrame) -> None:
         # one group at a time: Arrow would hold the plain copy of all of them
         for start in range(0, rows.height, ROW_GROUP_ROWS):
-            group = rows.slice(start, ROW_GROUP_ROWS).to_arrow(compat_level=pl.CompatLevel.oldest())
-            self._sink.write_table(cast(Any, group).cast(self._schema), row_group_size=ROW_GROUP_ROWS)
+            group = cast(Any, rows.slice(start, ROW_GROUP_ROWS))
+            arrow = group.to_arrow(compat_level=pl.CompatLevel.oldest())
+            self._sink.write_table(arrow.cast(self._schema), row_group_size=ROW_GROUP_ROWS)
 
     def _check_order(self, frame: pl.DataFrame) -> None:
         """Keys must increase strictly, inside the block and from the block before: sorted and unique at once."""
@@ -132,7 +133,8 @@ class TableWriter:
         if place is not None:
             found = {k: frame[k][place] for k in key}
             raise ContractError(
-                self._table.name, f"des clés uniques et croissantes selon {key}",
+                self._table.name,
+                f"des clés uniques et croissantes selon {key}",
                 f"{found}, déjà présente ou plus petite que celle de la ligne d'avant",
                 "trier les blocs, ou retirer les lignes en double",
             )

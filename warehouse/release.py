@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +68,12 @@ class Candidate:
     """A release being built in its own hidden folder; nobody reads it until it is published."""
 
     def __init__(
-        self, folder: Path, previous: Release | None, input_digest: str, git_commit: str | None, notice: str | None
+        self,
+        folder: Path,
+        previous: Release | None,
+        input_digest: str,
+        git_commit: str | None,
+        notice: str | None,
     ) -> None:
         self.release_id = folder.name.removeprefix(CANDIDATE)
         self.folder = folder
@@ -127,7 +132,9 @@ class Candidate:
     def _history(self) -> pl.DataFrame:
         """The previous release's history and one more row."""
         observation = pl.scan_parquet(self.path("observation"))
-        counts = observation.select(rows=pl.len(), indicators=pl.col("indicator_id").n_unique()).collect().row(0)
+        counts = (
+            observation.select(rows=pl.len(), indicators=pl.col("indicator_id").n_unique()).collect().row(0)
+        )
         own: dict[str, Any] = {
             "release_id": self.release_id,
             "created_at": datetime.now(UTC).replace(tzinfo=None),
@@ -258,7 +265,7 @@ class Releases:
             return done
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Generator[None, None, None]:
         """One process at a time builds and publishes in a data folder; nests inside one process.
 
         Raises ReleaseError when another process is at work. The lock dies with its process.

@@ -27,7 +27,8 @@ DETAIL = "detail"  # enough for a median, not for details
 SIDE = "groupe"  # too few on one side of the rate, or in the subgroup
 COMPONENT = "composante"  # too few households have that income
 BOUNDED = "borne"  # printed 5 or 95
-REASONS = (TERRITORY, DETAIL, SIDE, COMPONENT, BOUNDED)
+UNAVAILABLE = "indisponible"  # printed nd
+REASONS = (TERRITORY, DETAIL, SIDE, COMPONENT, BOUNDED, UNAVAILABLE)
 
 
 @dataclass(frozen=True)

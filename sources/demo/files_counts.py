@@ -39,14 +39,18 @@ def city_by_arrondissement(country: Country, table: pl.DataFrame, arms: pl.DataF
     return pl.concat([table.filter(pl.col("code") != city), known]).sort("code")
 
 
-def populations(country: Country, edition: Edition, people: np.ndarray) -> Files:
+def three_populations(people: np.ndarray) -> dict[str, np.ndarray]:
+    """Municipal, counted apart, total."""
+    return {"PMUN": people, "PCAP": people // APART, "PTOT": people + people // APART}
+
+
+def populations(country: Country, edition: Edition, columns: Mapping[str, np.ndarray]) -> Files:
     """Populations légales: a workbook with a sheet a level, or a delimited file of communes."""
     year = edition.cog_year or edition.data_year
-    columns = {"PMUN": people, "PCAP": people // APART, "PTOT": people + people // APART}
     com, arm = by_code(country, "COM", year, columns), by_code(country, "ARM", year, columns)
     listed = city_by_arrondissement(country, com, arm, year)
     if edition.layout == "classeur":
-        sheets = {m.sheet or "": _population_sheet(country, m.level or "COM", year, listed, columns) for m in edition.members}
+        sheets = {m.sheet or "": _population_sheet(country, edition, m.level or "COM", listed, columns) for m in edition.members}
         return {None: workbook(sheets)}
     table = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns))
     if edition.layout == "csv_codcom":
@@ -58,6 +62,22 @@ def populations(country: Country, edition: Edition, people: np.ndarray) -> Files
     whole = com.filter(pl.col("code") == str(country.codes[year][0])) if listed.height > com.height else com.clear()
     last = whole.select(COM="code", Commune=_name(country, year), PMUN="PMUN")
     return {edition.members[0].path: delimited(numbers(pl.concat([table, last], how="diagonal")))}
+
+
+def comparateur_columns(
+    year: int, recent: Mapping[str, np.ndarray], old: Mapping[str, np.ndarray], registers: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Columns of the comparateur in INSEE's order, figures of Filosofi excepted."""
+    now, before = f"P{year % 100}_", f"P{(year - 5) % 100}_"
+    order = {
+        f"{now}POP": recent["POP"], f"{before}POP": old["POP"], "SUPERF": registers["SUPERF"],
+        "NAIS1318": registers["NAIS1318"], "DECE1318": registers["DECE1318"], f"{now}MEN": recent["MEN"],
+        "NAISD20": registers["NAISD20"], "DECESD20": registers["DECESD20"],
+        **{f"{now}{n}": recent[n] for n in ("LOG", "RP", "RSECOCC", "LOGVAC", "RP_PROP", "EMPLT", "EMPLT_SAL")},
+        f"{before}EMPLT": old["EMPLT"],
+        **{f"{now}{n}": recent[n] for n in ("POP1564", "CHOM1564", "ACT1564")},
+    }
+    return order | {n: c for n, c in registers.items() if n not in order}
 
 
 def comparateur(
@@ -75,8 +95,11 @@ def comparateur(
     return {edition.members[0].path: delimited(text)}
 
 
-def caf_districts(country: Country, edition: Edition, districts: Districts) -> Files:
-    """Counts by IRIS: blank where hidden, spaces between thousands in 2016 and 2017, codes alone in 2019."""
+def caf_districts(country: Country, edition: Edition, districts: Districts) -> tuple[Files, pl.DataFrame]:
+    """Counts by IRIS: blank where hidden, spaces between thousands in 2016 and 2017, codes alone in 2019.
+
+    The second is the list of hidden cells: level, code, variable, reason.
+    """
     year = edition.cog_year or edition.data_year
     variables = COUNTS if edition.layout == "2016" else tuple(v for v in COUNTS if not v.startswith("APRES"))
     com = country.codes[year][districts.atom]
@@ -99,7 +122,11 @@ def caf_districts(country: Country, edition: Edition, districts: Districts) -> F
     table = pl.concat([head, cells], how="horizontal").sort("CODGEO")
     if edition.data_year >= 2019:
         table = table.drop("LIBGEO", "DEPCOM", "LIBCOM", "EPCI", "REG")
-    return {None: delimited(table, encoding="utf-8-sig" if edition.data_year <= 2017 else "utf-8")}
+    hidden = pl.DataFrame({v: districts.hidden[v] for v in variables}).with_columns(
+        level=pl.lit("IRIS"), code=head["CODGEO"]
+    ).unpivot(index=["level", "code"], variable_name="variable", value_name="reason")
+    data = delimited(table, encoding="utf-8-sig" if edition.data_year <= 2017 else "utf-8")
+    return {None: data}, hidden.filter(pl.col("reason") != "")
 
 
 def iris_numbers(communes: np.ndarray) -> list[str]:
@@ -165,12 +192,13 @@ _SHEET = {
 
 
 def _population_sheet(
-    country: Country, level: str, year: int, listed: pl.DataFrame, columns: Mapping[str, np.ndarray]
+    country: Country, edition: Edition, level: str, listed: pl.DataFrame, columns: Mapping[str, np.ndarray]
 ) -> list[tuple[Cell, ...]]:
     """Seven lines before the table, as INSEE lays them out."""
+    year = edition.cog_year or edition.data_year
     head: list[tuple[Cell, ...]] = [
         ("Populations légales du pays fictif",), (NOTICE,), ("en habitant",), ("Champ : pays fictif",),
-        (f"Date de référence statistique : 1er janvier {year - 2}",), ("Source :", "Recensement fictif"), (),
+        (f"Date de référence statistique : 1er janvier {edition.data_year}",), ("Source :", "Recensement fictif"), (),
     ]
     if level == "COM":
         rows = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns)).drop("COM")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import polars as pl
 
@@ -30,14 +29,6 @@ POVERTY_COLUMNS = tuple(f"{g}{v}" for g in POVERTY for v in (*LINES, "TP60Q2", "
 _NO_YEAR = ("RD", "Q3_Q1")  # in the distribution files, these carry no year
 
 MARKED_FROM = {"insee_filosofi_cc": ("2019-geo2022", "2020"), "insee_filosofi_distribution": ("2019", "2020")}
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table to write: level, table name of the member, published figures by code."""
-
-    level: str
-    shown: pl.DataFrame
 
 
 def variables(source_id: str, edition: Edition, table: str | None) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ Each writer takes the country and an edition and gives the bytes of its members,
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -16,7 +15,6 @@ from sources.demo.formats import NOTICE, Cell, delimited, numbers, tabbed, workb
 from sources.description import Edition
 
 Members = dict[str | None, bytes]
-Population = Callable[[int], np.ndarray]  # year -> inhabitants by atom
 
 OUTSIDE = "ZZZZZZZZZ"  # INSEE's code for a commune in no EPCI
 # A merger of long ago, as the real file goes back to 1943: mod, date, before, after.
@@ -77,10 +75,10 @@ def events(country: Country, edition: Edition) -> Members:
     return {_path(edition): _dialect(table.select("MOD", "DATE_EFF", *sides), edition.data_year, bom=False)}
 
 
-def epci(country: Country, edition: Edition, population: Population) -> Members:
-    """Composition of the EPCI, one row per member, as the DGCL writes it (population of three years before)."""
+def epci(country: Country, edition: Edition, inhabitants: np.ndarray) -> Members:
+    """Composition of the EPCI, one row per member, as the DGCL writes it; inhabitants by atom."""
     year = edition.data_year
-    people = _by_commune(country, year, population(year - 3)).filter(pl.col("epci") != NO_EPCI)
+    people = _by_commune(country, year, inhabitants).filter(pl.col("epci") != NO_EPCI)
     table = people.with_columns(
         total=pl.col("pop").sum().over("epci"), members=pl.len().over("epci"),
         name=pl.col("epci").replace_strict({s: n for s, (n, _) in country.epci_names.items()}),

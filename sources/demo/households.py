@@ -178,10 +178,12 @@ def _draw_children(rng: np.random.Generator, age: np.ndarray, couple: np.ndarray
 
 
 def _draw_iris(country: Country, size: np.ndarray, atom: np.ndarray, rng: np.random.Generator):
-    """Districts (IRIS) of the atoms large enough; the last of each is a business park with few households."""
-    people = 2.2 * size
-    count = np.where(people >= IRIS_FROM, np.maximum(2, np.rint(people / IRIS_POPULATION)), 1).astype(np.int16)
+    """Districts (IRIS) of the atoms large enough; every third has one more, a business park with few households."""
+    people = 2.0 * size
+    divided = people >= IRIS_FROM
+    inhabited = np.where(divided, np.maximum(2, np.rint(people / IRIS_POPULATION)), 1).astype(np.int16)
+    park = divided & (np.cumsum(divided) % 3 == 1)
     place = rng.random(atom.size, dtype=np.float32)
-    inner = np.maximum(count - 1, 1)[atom]
-    iris = np.minimum((place / 0.985 * inner).astype(np.int16), inner - 1)
-    return count, np.where((place > 0.985) & (count[atom] > 1), inner, iris).astype(np.int16)
+    iris = np.minimum((place * inhabited[atom]).astype(np.int16), inhabited[atom] - 1)
+    few = park[atom] & (rng.random(atom.size, dtype=np.float32) < 0.015)
+    return (inhabited + park).astype(np.int16), np.where(few, inhabited[atom], iris).astype(np.int16)

@@ -16,25 +16,30 @@ POVERTY_LINE = 0.6  # of the country's median
 class Ranking:
     """Households ranked by standard of living inside each group.
 
-    `group` is the group of each household, from 0; a negative one leaves the household out. Raises ValueError when
-    a group has nobody.
+    Households come poorest first. `group` is the group of each, from 0; a negative one leaves the household out.
+    Raises ValueError when a group has nobody or the households are not ranked.
     """
 
-    def __init__(self, living: np.ndarray, persons: np.ndarray, group: np.ndarray, *, by_living: np.ndarray) -> None:
-        inside = by_living[group[by_living] >= 0]
-        order = inside[np.argsort(group[inside], kind="stable")]
-        self.order = order
-        self.living = living[order]
-        self.groups = int(group.max()) + 1 if group.size else 0
-        self.weight = np.cumsum(persons[order], dtype=np.float64)
-        ends = np.cumsum(np.bincount(group[order], minlength=self.groups))
-        self.last = ends - 1
-        self.first = np.concatenate([[0], ends[:-1]])
-        if (ends == self.first).any():
+    def __init__(self, living: np.ndarray, persons: np.ndarray, group: np.ndarray) -> None:
+        if living.size > 1 and (living[1:] < living[:-1]).any():
+            raise ValueError("households are not ranked")
+        if group.size and group.min() < 0:
+            inside = np.flatnonzero(group >= 0)
+            living, persons, group = living[inside], persons[inside], group[inside]
+        groups = int(group.max()) + 1 if group.size else 0
+        narrow = np.uint16 if groups < 2**16 else np.int64  # numpy sorts 16 bits by radix, many times faster
+        order = np.argsort(group.astype(narrow), kind="stable")
+        size = np.bincount(group, minlength=groups)
+        if (size == 0).any():
             raise ValueError("a group has no household")
-        self.before = self.weight[self.first] - persons[order][self.first]  # persons of the groups before
-        self.total = self.weight[self.last] - self.before
+        self.living = living[order]
         self.persons = persons[order].astype(np.float64)
+        self.weight = np.cumsum(self.persons)
+        self.mass = np.cumsum(self.persons * self.living)
+        self.last = np.cumsum(size) - 1
+        self.first = self.last - size + 1
+        self.before = self.weight[self.first] - self.persons[self.first]  # persons of the groups before
+        self.total = self.weight[self.last] - self.before
 
     def quantile(self, q: float) -> np.ndarray:
         """Quantile of order q of each group."""
@@ -43,7 +48,7 @@ class Ranking:
 
     def share_of_poorest(self, q: float) -> np.ndarray:
         """Lorenz curve: share of all standards of living held by the poorest q of the persons."""
-        mass = self._mass()
+        mass = self.mass
         start = np.concatenate([[0.0], mass])[self.first]
         target = self.before + q * self.total
         at = np.clip(np.searchsorted(self.weight, target - 1e-6), self.first, self.last)
@@ -52,7 +57,7 @@ class Ranking:
 
     def gini(self) -> np.ndarray:
         """Gini index of each group."""
-        mass = self._mass()
+        mass = self.mass
         start = np.concatenate([[0.0], mass])[self.first]
         size = self.last - self.first + 1
         held = mass - np.repeat(start, size)
@@ -60,11 +65,8 @@ class Ranking:
         area = np.add.reduceat(strip, self.first)
         return 1 - area / (self.total * (mass[self.last] - start))
 
-    def _mass(self) -> np.ndarray:
-        return np.cumsum(self.persons * self.living)
-
 
 def poverty_threshold(living: np.ndarray, persons: np.ndarray) -> float:
-    """60 % of the median standard of living of all the persons given, in euros a year."""
+    """60 % of the median standard of living of all the persons given, in euros a year. Households poorest first."""
     everyone = np.zeros(living.size, dtype=np.int64)
-    return POVERTY_LINE * float(Ranking(living, persons, everyone, by_living=np.argsort(living)).quantile(0.5)[0])
+    return POVERTY_LINE * float(Ranking(living, persons, everyone).quantile(0.5)[0])

@@ -13,7 +13,7 @@ import polars.selectors as cs
 
 from sources.demo import measures
 from sources.demo.country import Country
-from sources.demo.households import AGE_CLASSES, COMPONENTS, Households, Year, components, in_year, taxed
+from sources.demo.households import AGE_CLASSES, COMPONENTS, Households, Year, components, taxed
 
 LEVELS = ("COM", "ARM", "EPCI", "EPT", "ARR", "ZE", "DEP", "REG", "METRO")
 LINES = {"TP40": 0.4, "TP50": 0.5, "TP60": 0.6}  # poverty lines, shares of the country's median
@@ -31,27 +31,29 @@ SHARES = (
 
 @dataclass(frozen=True)
 class Tally:
-    """One year: its poverty threshold (euros a year), its households, and sums with one row per atom."""
+    """One year: its poverty threshold (euros a year), its households, and sums with one row per atom.
+
+    `living`, `persons` and `atom` are those of the year, poorest household first, as `rank` puts them.
+    """
 
     of: Year
     threshold: float
-    by_living: np.ndarray  # positions of the households, poorest first
+    rank: np.ndarray
+    living: np.ndarray
+    persons: np.ndarray
+    atom: np.ndarray
     sums: pl.DataFrame
 
 
-def tally(all_of: Households, year: int) -> Tally:
-    """The sums of that year. `X_men` and `X_pers` count households and persons of X."""
-    of = in_year(all_of, year)
-    by_living = np.argsort(of.living)
-    threshold = measures.poverty_threshold(of.living, of.persons)
+def tally(all_of: Households, of: Year) -> Tally:
+    """The sums of a year. `X_men` and `X_pers` count households and persons of X."""
+    rank = np.argsort(of.living)
+    living, persons = of.living[rank], of.persons[rank]
+    threshold = measures.poverty_threshold(living, persons)
     atoms, p = all_of.iris_count.size, of.present
 
     def both(who: np.ndarray, name: str) -> dict[str, np.ndarray]:
-        atom, persons = of.atom[who], of.persons[who]
-        return {
-            f"{name}_men": np.bincount(atom, minlength=atoms),
-            f"{name}_pers": np.bincount(atom, persons, minlength=atoms).astype(np.int64),
-        }
+        return _counts(of, of.atom, atoms, who, name)
 
     everyone = np.ones(p.size, dtype=bool)
     poor = of.living < threshold
@@ -67,7 +69,7 @@ def tally(all_of: Households, year: int) -> Tally:
     for name, amount in components(all_of, of).items():
         sums[name] = np.bincount(of.atom, amount, minlength=atoms)
         sums[f"{name}_men"] = np.bincount(of.atom[amount != 0], minlength=atoms)
-    return Tally(of, threshold, by_living, pl.DataFrame(sums))
+    return Tally(of, threshold, rank, living, persons, of.atom[rank], pl.DataFrame(sums))
 
 
 def figures(country: Country, year: Tally, level: str, cog_year: int) -> pl.DataFrame:
@@ -88,7 +90,7 @@ def figures(country: Country, year: Tally, level: str, cog_year: int) -> pl.Data
     }
     counts = [n for n in sums if n.endswith(("_men", "_pers"))]
     frame = pl.DataFrame({"code": codes.tolist()} | sums).with_columns(pl.col(counts).cast(pl.Int64))
-    group = index[year.of.atom]
+    group = index[year.atom]
     return frame.with_columns(
         pl.lit(level).alias("level"), *_ratios(), **_spread(year, group)
     ).with_columns(
@@ -113,7 +115,7 @@ def _ratios() -> list[pl.Expr]:
 
 
 def _spread(year: Tally, group: np.ndarray) -> dict[str, pl.Series]:
-    ranking = measures.Ranking(year.of.living, year.of.persons, group, by_living=year.by_living)
+    ranking = measures.Ranking(year.living, year.persons, group)
     columns = {name: ranking.quantile(q) for name, q in measures.QUANTILES.items()}
     columns["MED"] = columns["Q2"]
     columns["GI"] = ranking.gini()
@@ -174,11 +176,10 @@ def _subgroups(all_of: Households, of: Year) -> dict[str, np.ndarray]:
 
 def _median(year: Tally, group: np.ndarray, groups: int) -> np.ndarray:
     """Median standard of living of the households given a group (others are negative), nan for empty groups."""
-    present, inverse = np.unique(group[group >= 0], return_inverse=True)
+    ranked = group[year.rank]
+    present, inverse = np.unique(ranked[ranked >= 0], return_inverse=True)
     median = np.full(groups, np.nan)
     if present.size:
-        dense = np.full(group.size, -1)
-        dense[group >= 0] = inverse
-        ranking = measures.Ranking(year.of.living, year.of.persons, dense, by_living=year.by_living)
-        median[present] = ranking.quantile(0.5)
+        ranked[ranked >= 0] = inverse
+        median[present] = measures.Ranking(year.living, year.persons, ranked).quantile(0.5)
     return median

@@ -1,4 +1,4 @@
-"""Reading text and workbooks, and turning cells into values with their statuses, on small files written here."""
+"""Reading text and workbooks, and turning cells into values with their statuses, on files written here."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ from sources.tabular import (
 )
 
 EDITION = Edition(edition="2018", data_year=2018, url="https://exemple.invalid/a/b.zip", format="zip")
-SOURCE = Source(
-    source_id="essai", title="Essai", producer="P", owner="P", licence="L", editions=(EDITION,)
-)
+SOURCE = Source(source_id="essai", title="Essai", producer="P", owner="P", licence="L", editions=(EDITION,))
 
 
 def workbook(**sheets: Sequence[Sequence[object]]) -> bytes:
@@ -167,7 +165,9 @@ def test_a_second_table_below_is_never_read() -> None:
 
 def test_a_hole_in_a_table_is_refused_where_one_table_is_expected() -> None:
     rows = [*PREAMBLE, *HEADER, ["01", 1], [None, 3], ["02", 2]]
-    with pytest.raises(LayoutError, match=r"fichier base.xls, feuille DEP, ligne 9\).*« 02 » sous une ligne vide"):
+    with pytest.raises(
+        LayoutError, match=r"fichier base.xls, feuille DEP, ligne 9\).*« 02 » sous une ligne vide"
+    ):
         sheet_of(workbook(DEP=rows), "DEP", below="refuse")
     assert sheet_of(workbook(DEP=[*HEADER, ["01", 1], [None, None]]), "DEP", below="refuse").height == 1
 
@@ -176,7 +176,7 @@ def test_a_missing_sheet_header_or_column_is_named() -> None:
     data = workbook(COM=[["rien"]], DEP=[["CODGEO", "MED17"]])
     with pytest.raises(LayoutError, match=r"une feuille « REG » ; trouvé feuilles \['COM', 'DEP'\]"):
         sheet_of(data, "REG")
-    with pytest.raises(LayoutError, match="feuille COM.*commençant par « CODGEO »"):
+    with pytest.raises(LayoutError, match=r"feuille COM.*commençant par « CODGEO »"):
         sheet_of(data, "COM")
     with pytest.raises(LayoutError, match=r"feuille DEP, ligne 1\).*\['MED18'\]"):
         sheet_of(data, "DEP")
@@ -188,7 +188,7 @@ def test_a_column_named_twice_is_refused() -> None:
 
 
 def test_bytes_that_are_no_workbook_are_refused() -> None:
-    with pytest.raises(LayoutError, match="fichier base.xls.*un classeur Excel lisible"):
+    with pytest.raises(LayoutError, match=r"fichier base.xls.*un classeur Excel lisible"):
         sheet_of(b"<html></html>")
 
 
@@ -270,18 +270,31 @@ def test_codes_get_their_zeros_back(level: str, raw: str, code: str) -> None:
 
 @pytest.mark.parametrize(
     ("level", "raw"),
-    [("COM", "200057966"), ("COM", "Source : Insee"), ("EPCI", "ZZZZZZZZZ"), ("DEP", "01001"), ("REG", "971"),
-     ("COM", None)],
+    [
+        ("COM", "200057966"),
+        ("COM", "Source : Insee"),
+        ("EPCI", "ZZZZZZZZZ"),
+        ("DEP", "01001"),
+        ("REG", "971"),
+        ("COM", None),
+    ],
 )
 def test_a_code_of_another_level_is_refused(level: str, raw: str | None) -> None:
-    with pytest.raises(CellError, match=rf"fichier f.csv, ligne 2, colonne code\).*un code de niveau {level}"):
+    with pytest.raises(
+        CellError, match=rf"fichier f.csv, ligne 2, colonne code\).*un code de niveau {level}"
+    ):
         coded(SOURCE, EDITION, table(CODGEO=[raw]), pl.col("CODGEO"), level=level, file="f.csv")
 
 
 def test_a_territory_found_twice_is_refused() -> None:
     with pytest.raises(LayoutError, match=r"ligne 4\).*le code 01001 en double"):
         coded(
-            SOURCE, EDITION, table(CODGEO=["01001", "01002", "1001"]), pl.col("CODGEO"), level="COM", file="f.csv"
+            SOURCE,
+            EDITION,
+            table(CODGEO=["01001", "01002", "1001"]),
+            pl.col("CODGEO"),
+            level="COM",
+            file="f.csv",
         )
 
 

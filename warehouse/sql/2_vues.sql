@@ -17,7 +17,8 @@ COMMENT ON COLUMN v_publication.avertissement IS 'Avertissement à lire avant us
 
 CREATE VIEW v_pauvrete_territoire AS
 WITH chiffres AS (
-  SELECT territory_id, "year",
+  -- groupé par les colonnes du territoire : un filtre sur le code ou le nom descend jusqu'à la lecture
+  SELECT o."year", t.territory_id, t.level, t.code, t.name, t.epci_id, t.departement_id, t.region_id,
     max(value) FILTER (indicator_id = 'rev_tp60') AS taux_pauvrete,
     max(lower) FILTER (indicator_id = 'rev_tp60') AS borne_inf,
     max(upper) FILTER (indicator_id = 'rev_tp60') AS borne_sup,
@@ -31,24 +32,24 @@ WITH chiffres AS (
     max(value) FILTER (indicator_id = 'rev_d9') AS d9,
     max(value) FILTER (indicator_id = 'rev_rd') AS rapport_interdecile,
     max(value) FILTER (indicator_id = 'dem_pop') AS population
-  FROM observation
-  WHERE indicator_id IN ('rev_tp60', 'rev_med', 'rev_d1', 'rev_d9', 'rev_rd', 'dem_pop')
-    AND sex = '_T' AND age = '_T' AND reference = '_Z'
-  GROUP BY territory_id, "year"
+  FROM observation o
+  JOIN territory t ON t.territory_id = o.territory_id
+  WHERE o.indicator_id IN ('rev_tp60', 'rev_med', 'rev_d1', 'rev_d9', 'rev_rd', 'dem_pop')
+    AND o.sex = '_T' AND o.age = '_T' AND o.reference = '_Z'
+  GROUP BY o."year", t.territory_id, t.level, t.code, t.name, t.epci_id, t.departement_id, t.region_id
   HAVING bool_or(indicator_id <> 'dem_pop')
 )
-SELECT t.territory_id, t.level AS niveau, t.code, t.name AS nom, c."year" AS annee,
+SELECT c.territory_id, c.level AS niveau, c.code, c.name AS nom, c."year" AS annee,
   c.taux_pauvrete,
   valeur_affichee(c.taux_pauvrete, c.borne_inf, c.borne_sup, c.statut) AS taux_pauvrete_affiche,
   c.borne_inf, c.borne_sup, c.statut, c.motif, c.qualite,
   c.niveau_vie_median, c.niveau_vie_median_affiche, c.d1, c.d9, c.rapport_interdecile, c.population,
   e.name AS epci, d.name AS departement, r.name AS region,
-  t.epci_id, t.departement_id, t.region_id
+  c.epci_id, c.departement_id, c.region_id
 FROM chiffres c
-JOIN territory t ON t.territory_id = c.territory_id
-LEFT JOIN territory e ON e.territory_id = t.epci_id
-LEFT JOIN territory d ON d.territory_id = t.departement_id
-LEFT JOIN territory r ON r.territory_id = t.region_id;
+LEFT JOIN territory e ON e.territory_id = c.epci_id
+LEFT JOIN territory d ON d.territory_id = c.departement_id
+LEFT JOIN territory r ON r.territory_id = c.region_id;
 COMMENT ON VIEW v_pauvrete_territoire IS 'Pauvreté et niveau de vie, tous niveaux : une ligne par territoire et année (Filosofi).';
 COMMENT ON COLUMN v_pauvrete_territoire.territory_id IS 'Identifiant du territoire';
 COMMENT ON COLUMN v_pauvrete_territoire.niveau IS 'Niveau du territoire';

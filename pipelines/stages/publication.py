@@ -1,0 +1,267 @@
+"""From the long table to what users open: the candidate, its checks, the release."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from expectations.results import CheckResult, Run, blocking, to_frame
+from methods.disclosure import protect
+from pipelines.stages import geography
+from pipelines.stages.checking import check_folder
+from pipelines.stages.observations import observation_path
+from pipelines.stages.reconciling import reconciliation_table
+from pipelines.workspace import ROOT, Workspace, replace_bytes, sweep
+from warehouse.catalogue import Catalogue, Indicator, indicator_table, load_catalogue, series_break_table
+from warehouse.models import TABLES, nomenclature_frame
+from warehouse.release import Candidate, Releases
+
+LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")
+FICTION = "Données fictives : pays imaginaire généré pour la démonstration, aucun chiffre n'est réel."
+
+
+def recover(workspace: Workspace) -> list[str]:
+    """Puts right what a killed run left; returns what was done (French)."""
+    done = Releases(workspace.data).recover()
+    left = [p for folder in ("core", "stage") for p in sweep(workspace.data / folder)] + workspace.store.sweep()
+    if left:
+        done.append(f"{len(left)} fichier(s) temporaire(s) d'une exécution interrompue, supprimé(s)")
+    return done
+
+
+def build_candidate(workspace: Workspace) -> dict[str, Any]:
+    """Writes every table of a new release but the two that tell of its checks; returns what to show.
+
+    Nothing is built when the inputs, the code and the choices are those of the published release.
+    """
+    workspace.lock()
+    releases = Releases(workspace.data)
+    inputs = workspace.input_digest()
+    latest = releases.latest()
+    workspace.candidate = None
+    if latest is not None and latest.input_digest == inputs:
+        return {"inchangé": True, "publication": latest.release_id}
+    demo = workspace.settings.profile == "demo"
+    candidate = releases.candidate(inputs, git_commit=_commit(), notice=FICTION if demo else None)
+    catalogue = load_catalogue()
+    territories = _territories(workspace, catalogue)
+    with workspace.progress.step("Candidate", len(catalogue.indicators)) as step:
+        candidate.write("territory", territories)
+        candidate.write("territory_member", geography.read(workspace, "territory_member"))
+        candidate.write("passage", geography.read(workspace, "passage"))
+        candidate.write("indicator", indicator_table(catalogue))
+        candidate.write("series_break", series_break_table(catalogue))
+        candidate.write("source_file", source_files(workspace))
+        sizes = dict(territories.group_by("level").len().rows())
+        coverage: list[pl.DataFrame] = []
+        with candidate.writer("observation") as writer:
+            for indicator in catalogue.indicators:
+                step.advance(indicator.id)
+                rows = _indicator_rows(workspace, indicator)
+                coverage.append(coverage_of(rows, sizes))
+                for (_reference,), block in rows.group_by("reference", maintain_order=True):
+                    writer.write(block)
+        candidate.write("coverage", pl.concat(coverage))
+        candidate.write("reconciliation", reconciliation_table(workspace, catalogue))
+    workspace.candidate = candidate
+    changes = candidate.changes
+    return {
+        "publication": candidate.release_id, "lignes": writer.rows,
+        "ajoutées": changes.total("added"), "modifiées": changes.total("changed"),
+        "retirées": changes.total("removed"), "entrées": inputs,
+    }
+
+
+def _indicator_rows(workspace: Workspace, indicator: Indicator) -> pl.DataFrame:
+    rows = pl.read_parquet(observation_path(workspace, indicator)).with_columns(
+        indicator_id=pl.lit(indicator.id)
+    )
+    return protect(rows, diffusion=indicator.diffusion, edition="public")
+
+
+def coverage_of(rows: pl.DataFrame, sizes: dict[str, int]) -> pl.DataFrame:
+    """Coverage of one indicator: per level and year, territories published, suppressed, missing and why.
+
+    rows: its observations; sizes: number of reference territories by level. Only the whole population counts
+    (sex and age _T); a gap is published where the territory has at least one.
+    """
+    reasons = nomenclature_frame().filter(pl.col("codelist") == "reason").select(reason="code", why="label_fr")
+    own = rows.filter((pl.col("sex") == "_T") & (pl.col("age") == "_T")).select(
+        "indicator_id", "territory_id", "year", "reason", "obs_status",
+        level=pl.col("territory_id").str.split("-").list.first(), known=pl.col("value").is_not_null(),
+    )
+    each = own.group_by("indicator_id", "level", "year", "territory_id").agg(
+        known=pl.col("known").any(), masked=(pl.col("obs_status") == "Q").any(), reason=pl.col("reason").first()
+    )
+    key = ["indicator_id", "level", "year"]
+    why = (
+        each.filter(~pl.col("known")).group_by(*key, "reason").agg(n=pl.len())
+        .join(reasons, on="reason", how="left").sort(*key, "n", "reason", descending=[False] * 3 + [True, False])
+        .group_by(key, maintain_order=True)
+        .agg(reason_fr=pl.format("{} ({})", "why", "n").str.join(" ; "))
+    )
+    counted = each.group_by(key).agg(
+        present=pl.len(), published=pl.col("known").sum(),
+        suppressed=(~pl.col("known") & pl.col("masked")).sum(),
+    )
+    universe = pl.DataFrame(
+        [(level, n) for level, n in sorted(sizes.items())], schema={"level": pl.String, "territories": pl.Int64},
+        orient="row",
+    )
+    grid = counted.select("indicator_id", "year").unique().join(universe, how="cross")
+    kept = pl.col("level").is_in(LEVELS) | pl.col("present").is_not_null()
+    absent = pl.col("territories") - pl.col("present").fill_null(0)
+    outside = pl.when(absent > 0).then(pl.format("Absents de la source ({})", absent))
+    return (
+        grid.join(counted, on=key, how="left").join(why, on=key, how="left").filter(kept)
+        .with_columns(pl.col("published", "suppressed").fill_null(0).cast(pl.Int64))
+        .with_columns(
+            missing=pl.col("territories") - pl.col("published") - pl.col("suppressed"),
+            reason_fr=pl.concat_str(pl.col("reason_fr"), outside, separator=" ; ", ignore_nulls=True)
+            .replace("", None),
+        )
+        .select(*key, "territories", "published", "suppressed", "missing", "reason_fr")
+        .sort(key)
+    )
+
+
+def _territories(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
+    """The table `territory` with its latest municipal population."""
+    population = (
+        pl.read_parquet(observation_path(workspace, catalogue.indicator("dem_pop")))
+        .filter(pl.col("value").is_not_null())
+        .sort("year").group_by("territory_id").agg(pl.col("value", "year").last())
+        .select("territory_id", population=pl.col("value").round().cast(pl.Int64), population_year="year")
+    )
+    table = geography.read(workspace, "territory").drop("population", "population_year", strict=False)
+    return table.join(population, on="territory_id", how="left").select(TABLES["territory"].names)
+
+
+def source_files(workspace: Workspace) -> pl.DataFrame:
+    """The table `source_file`: one row per edition that the release was built from."""
+    rows: list[dict[str, Any]] = []
+    for source in workspace.sources.values():
+        for edition in workspace.present(source):
+            raw = workspace.store.latest(source.source_id, edition.edition)
+            if raw is not None:
+                rows.append({
+                    "source_id": source.source_id, "edition": edition.edition, "title": source.title,
+                    "url": raw.url, "requested_url": raw.requested_url,
+                    "retrieved_at": raw.retrieved_at.astimezone(UTC).replace(tzinfo=None),
+                    "sha256": raw.sha256, "bytes": raw.bytes,
+                    "producer": f"{source.producer} (fictif)" if workspace.settings.profile == "demo" else source.producer,
+                    "licence": source.licence, "owner": source.owner, "diffusion": source.diffusion,
+                })
+    return pl.DataFrame(rows, schema=TABLES["source_file"].schema())
+
+
+def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
+    """Runs every check on the candidate and keeps the results; those of the release when nothing changed."""
+    candidate: Candidate | None = workspace.candidate
+    if candidate is None:
+        return []
+    results = check_folder(workspace, candidate.public, Run(run_id, datetime.now(UTC)))
+    candidate.write("quality_check", to_frame(results).with_columns(pl.col("checked_at").dt.replace_time_zone(None)))
+    workspace.results = results
+    _keep(workspace, results)
+    return results
+
+
+def run_checks(workspace: Workspace, folder: Path, run_id: str) -> list[CheckResult]:
+    """Every check on a folder of tables, outside any run."""
+    return check_folder(workspace, folder, Run(run_id, datetime.now(UTC)))
+
+
+def publish(workspace: Workspace) -> dict[str, Any]:
+    """Publishes the candidate; nothing when nothing changed. Returns what to show."""
+    candidate: Candidate | None = workspace.candidate
+    if candidate is None:
+        latest = Releases(workspace.data).latest()
+        return {"inchangé": True, "publication": latest.release_id if latest else None}
+    release = Releases(workspace.data).publish(candidate)
+    workspace.candidate = None
+    workspace.published = release.release_id
+    return {
+        "publication": release.release_id, "dossier": str(release.public), "lignes": release.rows,
+        "fichier DuckDB": str(workspace.data / "vigie.duckdb"),
+    }
+
+
+def conclusion(workspace: Workspace) -> str:
+    """What the end of a run says: what is published, where, and with which warnings."""
+    latest = Releases(workspace.data).latest()
+    if latest is None:
+        return "Rien n'est publié."
+    if workspace.published is None:
+        return f"Rien n'a changé depuis la publication {latest.release_id} : rien de nouveau n'est publié."
+    warnings = [r for r in workspace.results if not r.passed]
+    lines = [
+        f"Publiée : {latest.release_id}" + (f" ({latest.notice})" if latest.notice else ""),
+        f"  {latest.rows:,} valeurs de {latest.indicators} indicateurs ; par rapport à la précédente : "
+        f"{latest.added:,} ajoutées, {latest.changed:,} modifiées, {latest.removed:,} retirées.".replace(",", " "),
+        f"  {len(workspace.results)} contrôles : {len(workspace.results) - len(warnings)} réussis, "
+        f"{len(warnings)} avertissement(s).",
+        *(f"    {w.message()}" for w in warnings),
+        f"  DuckDB  : {workspace.data / 'vigie.duckdb'}",
+        f"  Parquet : {latest.public}",
+        f"  Changements : {latest.public / 'CHANGES.md'}",
+    ]
+    return "\n".join(lines)
+
+
+def newest_folder(workspace: Workspace) -> Path | None:
+    """The tables of the pending candidate, else of the published release."""
+    releases = Releases(workspace.data)
+    latest = releases.latest()
+    return releases.pending() or (latest.public if latest else None)
+
+
+def blocking_results(workspace: Workspace) -> list[CheckResult]:
+    return blocking(workspace.results)
+
+
+def last_run(workspace: Workspace) -> list[str]:
+    """What is published and which checks failed at the last run (French)."""
+    latest = Releases(workspace.data).latest()
+    lines = [
+        f"Publication en vigueur : {latest.release_id}, créée le {latest.created_at:%Y-%m-%d à %H:%M} UTC, "
+        f"{latest.rows:,} valeurs.".replace(",", " ")
+        if latest
+        else "Rien n'est publié."
+    ]
+    kept = workspace.stage("quality_check.parquet")
+    if kept.exists():
+        results = pl.read_parquet(kept)
+        failed = results.filter(~pl.col("passed"))
+        lines.append(
+            f"Derniers contrôles ({results['checked_at'].max():%Y-%m-%d à %H:%M} UTC) : {results.height}, dont "
+            f"{failed.height} non réussi(s)."
+        )
+        lines += [
+            f"  {r['severity']} {r['check_id']} : attendu {r['expected']} ; trouvé {r['observed']}"
+            for r in failed.iter_rows(named=True)
+        ]
+    return lines
+
+
+def _keep(workspace: Workspace, results: list[CheckResult]) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    to_frame(results).write_parquet(buffer)
+    replace_bytes(workspace.stage("quality_check.parquet"), buffer.getvalue())
+
+
+def _commit() -> str | None:
+    """The commit of the code, when it runs from its repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=5
+        )
+    except OSError:
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None

@@ -1,0 +1,267 @@
+"""Writes the fictional country under a folder, at the producers' own addresses: HOST/PATH of each declared URL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import polars as pl
+
+from sources.demo import caf, census, files_counts, files_filosofi, files_geography, truth
+from sources.demo.country import Country, build_country
+from sources.demo.disclosure import UNAVAILABLE, publish
+from sources.demo.formats import archive
+from sources.demo.households import Households, Year, draw, in_year
+from sources.demo.tally import LEVELS, Tally, figures, poverty, tally
+from sources.demo.truth import Part, Truth
+from sources.description import Edition, Source, load_sources
+
+HOUSEHOLDS_PER_COMMUNE = 100_000 / 240
+REFERENCE_COG = 2025  # the newest with a composition of the EPCI here
+ISLAND = "96013"  # in no EPCI; Filosofi 2020 has no figure for it (nd)
+SUM_LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")
+
+# Years covered, first and last; other declared editions answer 404, as editions not yet published do. Old
+# workbooks (.xls) are not written either.
+COVERED = {
+    "insee_cog_communes": (2016, 2026), "insee_cog_evenements": (2016, 2026), "insee_cog_departements": (2016, 2026),
+    "insee_cog_regions": (2016, 2026), "insee_epci_ancien": (2014, 2019), "dgcl_epci": (2019, REFERENCE_COG),
+    "insee_appartenance": (2021, REFERENCE_COG), "insee_filosofi_cc": (2017, 2020),
+    "insee_filosofi_distribution": (2014, 2020), "insee_comparateur": (2018, 2018),
+    "insee_populations_legales": (2018, 2021), "cnaf_iris": (2016, 2019), "cnaf_commune": (2020, 2024),
+}
+GEOGRAPHY: dict[str, Callable[[Country, Edition], dict[str | None, bytes]]] = {
+    "insee_cog_communes": files_geography.communes,
+    "insee_cog_evenements": files_geography.events,
+    "insee_cog_departements": files_geography.departements,
+    "insee_cog_regions": files_geography.regions,
+    "insee_epci_ancien": files_geography.old_epci,
+    "insee_appartenance": files_geography.membership,
+}
+log = logging.getLogger(__name__)
+
+
+def generate(
+    root: Path, *, seed: int = 1, communes: int = 240, households: int | None = None, reference: int = REFERENCE_COG
+) -> Truth:
+    """Writes every covered edition and returns what is true of the country.
+
+    communes: in 2014, at least 60. households: in 2018, as dense as by default when not given. reference: the COG
+    in which the truth is known besides that of each edition. The same arguments give the same bytes.
+    """
+    country = build_country(communes)
+    all_of = draw(country, seed, households or round(communes * HOUSEHOLDS_PER_COMMUNE))
+    work = _Work(country, all_of, reference, _Desk(root, planned()))
+    work.geography()
+    work.census()
+    for year in sorted(work.desk.years()):
+        work.year(year)
+    work.desk.close()
+    return Truth(
+        country, seed, work.thresholds, tuple(work.parts), tuple(work.hidden), work.desk.written
+    )
+
+
+def planned() -> list[tuple[Source, Edition]]:
+    """The editions that the fictional country publishes, of those that the descriptions declare.
+
+    Of editions that repeat the same figures (same year, same geography) only the fullest, then the first.
+    """
+    chosen: list[tuple[Source, Edition]] = []
+    for source in load_sources().values():
+        first, last = COVERED.get(source.source_id, (1, 0))
+        twins: dict[tuple[int, int | None], Edition] = {}
+        for edition in source.editions:
+            old = any((m.path or "").endswith(".xls") for m in edition.members) or edition.format == "xls"
+            if old or not first <= edition.data_year <= last:
+                continue
+            key = edition.data_year, edition.cog_year
+            if key not in twins or len(edition.members) > len(twins[key].members):
+                twins[key] = edition
+        chosen += [(source, e) for e in source.editions if e in twins.values()]
+    return chosen
+
+
+@dataclass
+class _Desk:
+    """Files on their way to the folder: members that several sources share wait for each other."""
+
+    root: Path
+    plan: list[tuple[Source, Edition]]
+    waiting: dict[str, dict[str | None, bytes]] = field(default_factory=dict[str, dict[str | None, bytes]])
+    written: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+
+    def editions(self, source_id: str, year: int | None = None) -> list[Edition]:
+        return [e for s, e in self.plan if s.source_id == source_id and year in (None, e.data_year)]
+
+    def years(self) -> set[int]:
+        """Years for which households and their incomes are needed."""
+        sources = ("insee_filosofi_cc", "insee_filosofi_distribution", "cnaf_iris", "cnaf_commune")
+        return {e.data_year for s in sources for e in self.editions(s)}
+
+    def put(self, source_id: str, edition: Edition, members: dict[str | None, bytes]) -> None:
+        """Takes the members of an edition; writes the file once every edition at its address has given its own."""
+        self.waiting.setdefault(edition.url, {}).update(members)
+        parts = urlsplit(edition.url)
+        self.written[source_id, edition.edition] = f"{parts.netloc}{unquote(parts.path)}"
+        if all((s.source_id, e.edition) in self.written for s, e in self.plan if e.url == edition.url):
+            self._write(edition, self.written[source_id, edition.edition])
+
+    def _write(self, edition: Edition, path: str) -> None:
+        members = self.waiting.pop(edition.url)
+        data = members[None] if edition.format != "zip" else archive({p or "": b for p, b in sorted(members.items())})
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        log.debug("%s (%d octets)", path, len(data))
+
+    def close(self) -> None:
+        if self.waiting:
+            raise AssertionError(f"never completed: {sorted(self.waiting)}")
+
+
+@dataclass
+class _Work:
+    country: Country
+    all_of: Households
+    reference: int
+    desk: _Desk
+    thresholds: dict[int, float] = field(default_factory=dict[int, float])
+    parts: list[Part] = field(default_factory=list[Part])
+    hidden: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
+    payments: dict[int, dict[str, np.ndarray]] = field(default_factory=dict[int, dict[str, np.ndarray]])
+
+    def geography(self) -> None:
+        for source_id, writer in GEOGRAPHY.items():
+            for edition in self.desk.editions(source_id):
+                self.desk.put(source_id, edition, writer(self.country, edition))
+        for edition in self.desk.editions("dgcl_epci"):
+            people = census.population(self.all_of, edition.data_year - 3)
+            self.desk.put("dgcl_epci", edition, files_geography.epci(self.country, edition, people))
+
+    def census(self) -> None:
+        for edition in self.desk.editions("insee_populations_legales"):
+            people = census.population(self.all_of, edition.data_year)
+            columns = files_counts.three_populations(people)
+            written = files_counts.populations(self.country, edition, columns)
+            self.desk.put("insee_populations_legales", edition, written)
+            self._sums(edition.data_year, edition.cog_year, columns, truth.POPULATIONS)
+
+    def year(self, year: int) -> None:
+        """Everything that depends on the incomes of one year."""
+        of = in_year(self.all_of, year)
+        for edition in self.desk.editions("cnaf_iris", year):
+            self._districts(edition, of)
+        if self.desk.editions("cnaf_commune", year):
+            self._payments(of)
+        editions = [
+            (s, e) for s in ("insee_filosofi_cc", "insee_filosofi_distribution") for e in self.desk.editions(s, year)
+        ]
+        comparateur = [e for e in self.desk.editions("insee_comparateur") if e.data_year + 1 == year]
+        if editions or comparateur:
+            self._filosofi(tally(self.all_of, of), editions, comparateur)
+
+    def _filosofi(self, year: Tally, editions: list[tuple[str, Edition]], comparateur: list[Edition]) -> None:
+        known: dict[tuple[str, bytes], pl.DataFrame] = {}
+
+        def exact(level: str, cog_year: int) -> pl.DataFrame:
+            key = level, self.country.territory(level, cog_year).tobytes()  # many levels do not change
+            if key not in known:
+                known[key] = figures(self.country, year, level, cog_year)
+            return known[key]
+
+        self.thresholds[year.of.year] = year.threshold
+        for source_id, edition in editions:
+            self._filosofi_edition(source_id, edition, year, exact)
+        for edition in comparateur:
+            self._comparateur(edition, year.of.year, pl.concat([exact(lv, edition.cog_year or 0) for lv in ("COM", "ARM")]))
+        for cog_year in sorted({e.cog_year or 0 for _, e in editions} | {self.reference}):
+            frames = [truth.named(exact(level, cog_year), truth.FILOSOFI) for level in LEVELS]
+            self.parts.append(Part(cog_year, year.of.year, pl.concat(frames)))
+
+    def _filosofi_edition(
+        self, source_id: str, edition: Edition, year: Tally, exact: Callable[[str, int], pl.DataFrame]
+    ) -> None:
+        cog_year = edition.cog_year or 0
+        tables: dict[tuple[str, str | None], pl.DataFrame] = {}
+        for member in edition.members:
+            level = member.level or "COM"
+            if member.table == "pauvres":
+                source = poverty(self.country, self.all_of, year, level, cog_year)
+                names = truth.POOR
+                new = [c for c in source.columns if names.get(c) not in truth.FILOSOFI.values()]
+                self.parts.append(Part(cog_year, edition.data_year, truth.named(source.select(new), names)))
+            else:
+                source, names = exact(level, cog_year), truth.FILOSOFI
+                if level == "COM":
+                    arms = exact("ARM", cog_year)
+                    known = files_counts.arrondissements(self.country)
+                    source = pl.concat([source, arms.filter(pl.col("code").is_in(known))])
+            published = files_filosofi.variables(source_id, edition, member.table)
+            shown, hidden = publish(source, published, files_filosofi.precision(source_id, edition))
+            tables[level, member.table] = shown
+            self._hide(source_id, edition, hidden.with_columns(pl.col("variable").replace_strict(names)))
+        nowhere = None
+        if (source_id, edition.edition) == ("insee_filosofi_cc", "2020"):
+            nowhere = str(self.country.codes[cog_year][np.flatnonzero(self.country.home == ISLAND)[0]])
+            self._unavailable(source_id, edition, nowhere)
+        self.desk.put(
+            source_id, edition, files_filosofi.write(source_id, edition, self.country, tables, nowhere)
+        )
+
+    def _unavailable(self, source_id: str, edition: Edition, code: str) -> None:
+        """All figures of that commune are nd: it replaces any other reason."""
+        self.hidden[-1] = self.hidden[-1].filter(~((pl.col("level") == "COM") & (pl.col("code") == code)))
+        names = [truth.FILOSOFI[v] for v in files_filosofi.variables(source_id, edition, None)]
+        self._hide(source_id, edition, pl.DataFrame({"variable": names}).select(
+            pl.lit("COM").alias("level"), pl.lit(code).alias("code"), "variable", pl.lit(UNAVAILABLE).alias("reason"),
+        ))
+
+    def _comparateur(self, edition: Edition, income_year: int, exact: pl.DataFrame) -> None:
+        now, before = edition.data_year, edition.data_year - 5
+        recent, old = census.counts(self.all_of, now), census.counts(self.all_of, before)
+        registers = census.registers(self.all_of)
+        columns = files_counts.comparateur_columns(now, recent, old, registers)
+        names = ("NBMENFISC", "PIMP", "MED", "TP60")
+        arms = files_counts.arrondissements(self.country)
+        kept = exact.filter((pl.col("level") == "COM") | pl.col("code").is_in(arms))
+        shown, hidden = publish(kept, names)
+        income = shown.select("code", *(pl.col(n).alias(f"{n}{income_year % 100}") for n in names))
+        written = files_counts.comparateur(self.country, edition, columns, income)
+        self.desk.put("insee_comparateur", edition, written)
+        self._hide("insee_comparateur", edition, hidden.with_columns(
+            pl.col("variable").replace_strict(truth.FILOSOFI)), year=income_year)
+        self._sums(now, edition.cog_year, recent, truth.CENSUS)
+        self._sums(before, edition.cog_year, {n: old[n] for n in ("POP", "EMPLT")}, truth.CENSUS)
+        for column, (name, year) in truth.REGISTERS.items():
+            self._sums(year, edition.cog_year, {column: registers[column]}, {column: name})
+
+    def _districts(self, edition: Edition, of: Year) -> None:
+        districts = caf.by_district(self.all_of, of)
+        written, hidden = files_counts.caf_districts(self.country, edition, districts)
+        self.desk.put("cnaf_iris", edition, written)
+        self._hide("cnaf_iris", edition, hidden.with_columns(pl.col("variable").replace_strict(truth.CAF)))
+        self._sums(of.year, edition.cog_year, caf.by_atom(self.all_of, of), truth.CAF)
+
+    def _payments(self, of: Year) -> None:
+        self.payments[of.year] = caf.payments(self.all_of, of)
+        self._sums(of.year, of.year + 1, self.payments[of.year], truth.PAYMENTS)
+        editions = self.desk.editions("cnaf_commune")
+        if set(self.payments) == {e.data_year for e in editions}:
+            written = files_counts.caf_communes(self.country, self.payments)
+            for edition in editions:
+                self.desk.put("cnaf_commune", edition, written)
+
+    def _hide(self, source_id: str, edition: Edition, hidden: pl.DataFrame, year: int | None = None) -> None:
+        self.hidden.append(hidden.select(
+            pl.lit(source_id).alias("source_id"), pl.lit(edition.edition).alias("edition"), "level", "code",
+            pl.lit(year or edition.data_year).alias("year"), "variable", "reason",
+        ))
+
+    def _sums(self, year: int, cog_year: int | None, columns: dict[str, np.ndarray], names: dict[str, str]) -> None:
+        for geography in sorted({cog_year or self.reference, self.reference}):
+            self.parts.append(Part(geography, year, truth.sums(self.country, SUM_LEVELS, geography, columns, names)))
