@@ -33,7 +33,7 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 def query(con: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
     """The rows of a query as a Polars frame."""
-    return pl.DataFrame(pl.from_arrow(con.execute(sql).to_arrow_table()))
+    return con.sql(sql).pl()
 
 
 def run_suites(
@@ -122,9 +122,14 @@ def _context() -> Any:
 def _build(expect: Expect) -> Any:
     _context()
     import great_expectations.expectations as declared
+    from great_expectations.expectations.row_conditions import Column
 
+    kwargs = dict(expect.kwargs)
+    if "row_condition" in kwargs:
+        column, operator, value = kwargs["row_condition"]
+        kwargs["row_condition"] = Column(column) == value if operator == "==" else Column(column) != value
     name = "".join(part.title() for part in expect.kind.split("_"))
-    return getattr(declared, name)(**expect.kwargs, meta={"name": expect.name})
+    return getattr(declared, name)(**kwargs, meta={"name": expect.name})
 
 
 def _validate(suite: Suite, frame: pl.DataFrame, expectations: list[Any]) -> dict[str, Any]:

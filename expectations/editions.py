@@ -1,7 +1,8 @@
 """Comparing one edition's lower-level figures with the higher level the same producer publishes.
 
-Every comparison is an interval: what the published figure can be, given how its members and itself are rounded
-and what is masked. A figure outside its interval is a finding: a tolerance is computed, never chosen.
+Every comparison is an interval: what the published figure can be, given how its members and itself are
+rounded and what is masked. A figure outside its interval is a finding: a tolerance is computed, never
+chosen.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ CITIES = {
 Kind = Literal["sum", "weighted", "range", "ratio", "none"]
 # what a person reads of a line that is not a plain comparison
 CAUSES = {
-    "range": "non sommable sans les poids ou les distributions : vérifié par encadrement (plus petite et plus "
-    "grande valeur des membres)",
+    "range": "non sommable sans les poids ou les distributions : vérifié par encadrement (plus petite "
+    "et plus grande valeur des membres)",
     "ratio": "rapport non sommable : vérifié contre son numérateur et son dénominateur publiés",
     "none": "indice de dispersion non sommable et sans encadrement possible par ses membres",
 }
@@ -59,11 +60,11 @@ DETAILS: dict[str, pl.DataType | type[pl.DataType]] = {
 class Rule:
     """How a variable of a source combines over the members of a territory.
 
-    weight: the variable holding the weights (`weighted`), or giving how much of a territory is known (`range`).
-    steps: level -> rounding steps in use there, coarsest first ("*": other levels). A figure is taken as rounded
-    by the coarsest step it is a multiple of: the widest it can have been rounded. half_width replaces it for a
-    figure that is not rounded but deduced from rounded ones.
-    parts: numerator and denominator of a `ratio`. unknown_most: the most a masked member of a `sum` can hold.
+    weight: the variable holding the weights (`weighted`), or giving how much of a territory is known
+    (`range`). steps: level -> rounding steps in use there, coarsest first ("*": other levels). A figure is
+    taken as rounded by the coarsest step it is a multiple of: the widest it can have been rounded.
+    half_width replaces it for a figure that is not rounded but deduced from rounded ones. parts: numerator
+    and denominator of a `ratio`. unknown_most: the most a masked member of a `sum` can hold.
     """
 
     kind: Kind
@@ -90,9 +91,8 @@ def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mappin
     """One row per published higher-level figure and member level: is it what its members allow?
 
     values: core frame of one edition (sources/schema.py VALUES), completed by `with_companions` when another
-    edition holds the higher levels. members: (level, code, commune) in that edition's COG. rules: by variable;
-    a variable without a rule is left out.
-    Returns DETAILS, sorted.
+    edition holds the higher levels. members: (level, code, commune) in that edition's COG. rules: by
+    variable; a variable without a rule is left out. Returns DETAILS, sorted.
     """
     present = set(values["variable"].cast(pl.String).unique())
     rules = {variable: rule for variable, rule in rules.items() if variable in present}
@@ -118,8 +118,8 @@ FOUND = ("rebuilt", "lower", "upper", "known_share")
 
 
 def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
-    """One row per territory and year; per variable its value and, as `:low` and `:high`, what it can have been
-    before rounding. A bound is printed rounded too: a rate printed 5 to the unit is at most 5.5."""
+    """One row per territory and year; per variable its value and, as `:low` and `:high`, what it can have
+    been before rounding. A bound is printed rounded too: a rate printed 5 to the unit is at most 5.5."""
     needed = {
         *rules,
         *(r.weight for r in rules.values()),
@@ -149,7 +149,8 @@ def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
 
 
 def _half_step(rule: Rule, printed: pl.Expr) -> pl.Expr:
-    """Half of the coarsest declared step that the printed figure is a multiple of, 0 where nothing is rounded."""
+    """Half of the coarsest declared step that the printed figure is a multiple of, 0 where nothing is
+    rounded."""
 
     def of(steps: Sequence[float]) -> pl.Expr:
         found = pl.lit(0.0)
@@ -204,9 +205,11 @@ def _arrondissements(territories: pl.DataFrame) -> pl.DataFrame:
 def _from_members(
     published: pl.DataFrame, wide: pl.DataFrame, links: pl.DataFrame, rules: Mapping[str, Rule]
 ) -> pl.DataFrame:
-    """Per territory and member level, for every variable that combines: what its members leave possible (FOUND).
+    """Per territory and member level, for every variable that combines: what its members leave possible
+    (FOUND).
 
-    Everything is done in one pass over the links, a column per variable: one join instead of one per variable.
+    Everything is done in one pass over the links, a column per variable: one join instead of one per
+    variable.
     """
     below = wide.rename({"level": "member_level", "code": "member"}).drop(
         [c for c in wide.columns if c.endswith(":half")]
@@ -261,8 +264,8 @@ def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.
     """(rebuilt, lower, upper, known_share) of a territory.
 
     sum: masked members hold from 0 to `unknown_most`. weighted: unknown rates run from 0 to 100, and members
-    without a weight share what remains of the territory's own published weight. range: between the smallest and
-    the largest member, which holds of a quantile as of a rate.
+    without a weight share what remains of the territory's own published weight. range: between the smallest
+    and the largest member, which holds of a quantile as of a rate.
     """
 
     def part(name: str) -> pl.Expr:
@@ -310,11 +313,10 @@ def _nothing() -> dict[str, pl.Expr]:
 def _judged(rows: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFrame:
     """The published figures of one variable beside their interval (DETAILS)."""
     share = pl.col("known_share")
-    if rule.kind == "sum":
-        compared = share >= 1
-    else:
-        compared = (share >= KNOWN_SHARE) & pl.col("lower").is_not_null()
-    # a range over known members says nothing of a territory where much is unknown; other intervals always hold
+    enough = 1.0 if rule.kind == "sum" else KNOWN_SHARE
+    compared = (share >= enough) & pl.col("lower").is_not_null()
+    # a range over known members says nothing of a territory where much is unknown; other intervals always
+    # hold
     said = compared if rule.kind == "range" else pl.col("lower").is_not_null()
     slack = pl.col("half_step") + EPSILON * (1 + pl.col("published").abs())
     inside = (pl.col("published") + slack >= pl.col("lower")) & (
@@ -359,8 +361,8 @@ def lines(
 ) -> tuple[pl.DataFrame, list[str]]:
     """One line per variable, level and year of an edition (LINES), and the exceptions that no longer occur.
 
-    details: what `reconcile_edition` returned. A declared exception leaves `outside` and is told in `cause_fr`; a
-    stale one is named so that it is removed.
+    details: what `reconcile_edition` returned. A declared exception leaves `outside` and is told in
+    `cause_fr`; a stale one is named so that it is removed.
     """
     own = [e for e in exceptions if e.source_id == source_id and e.edition == edition]
     wrong = details.filter(~pl.col("inside")).select("variable", "level", "code").unique()
@@ -460,7 +462,7 @@ def without_higher_level(
             pl.lit("").alias("sample"),
         )
         .select(list(LINES))
-        .cast(LINES)
+        .cast(LINES)  # pyright: ignore[reportArgumentType]
     )  # pyright: ignore[reportArgumentType]
 
 
@@ -520,7 +522,8 @@ def declared_rules(source_id: str, edition: str) -> dict[str, Rule]:
 def with_companions(
     values: pl.DataFrame, source_id: str, edition: str, load: Callable[[str, str], pl.DataFrame | None]
 ) -> pl.DataFrame:
-    """An edition that holds the communes only, with the higher levels that another one publishes of the same year.
+    """An edition that holds the communes only, with the higher levels that another one publishes of the
+    same year.
 
     `load(source_id, edition)` gives a core frame, or None where it is not there: nothing is then appended.
     """

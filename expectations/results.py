@@ -71,8 +71,8 @@ class CheckResult:
             )
         where = f" Où : {self.sample}." if self.sample else ""
         todo = (
-            "la publication est arrêtée et la dernière version reste en place ; comparer ces lignes au fichier "
-            "du producteur, puis corriger la lecture, ou déclarer l'exception et sa cause, et relancer"
+            "la publication est arrêtée, la dernière version reste en place ; comparer ces lignes au "
+            "fichier du producteur, puis corriger la lecture, ou déclarer l'exception et sa cause, et relancer"
             if self.severity == "critical"
             else "la publication continue ; regarder ces lignes et, si l'écart est expliqué, le déclarer"
         )

@@ -31,17 +31,17 @@ from expectations.vocabulary import (
 )
 from warehouse.models import CODELISTS, TABLES, Table
 
-COMMUNE = r"^(\d{2}|2[AB])\d{3}$"
-DEPARTEMENT = r"^(\d{2}|2[AB]|97\d)$"
+COMMUNE = r"^(?:\d{2}|2[AB])\d{3}$"
+DEPARTEMENT = r"^(?:\d{2}|2[AB]|97\d)$"
 SIREN = r"^\d{9}$"
 # what stands after the level in a territory_id, and the codes of the core frames
 CODES = {
-    "IRIS": r"^(\d{2}|2[AB])\d{7}$",
+    "IRIS": r"^(?:\d{2}|2[AB])\d{7}$",
     "COM": COMMUNE,
-    "ARM": r"^(75|69|13)\d{3}$",
+    "ARM": r"^(?:75|69|13)\d{3}$",
     "EPCI": SIREN,
-    "EPT": r"^(T\d+|\d{9})$",
-    "ARR": r"^(\d{2}|2[AB]|97\d)\d{1,2}$",
+    "EPT": r"^(?:T\d+|\d{9})$",
+    "ARR": r"^(?:\d{2}|2[AB]|97\d)\d{1,2}$",
     "ZE": r"^\d{4}$",
     "DEP": DEPARTEMENT,
     "REG": r"^\d{2}$",
@@ -50,7 +50,7 @@ CODES = {
     "QPV": r"^Q[PN]\w{6}$",
     "PER": r"^[a-z0-9-]+$",
 }
-TERRITORY_ID = "^(" + "|".join(f"{lv}-{p[1:-1]}" for lv, p in CODES.items()) + ")$"
+TERRITORY_ID = "^(?:" + "|".join(f"{lv}-{p[1:-1]}" for lv, p in CODES.items()) + ")$"
 PUBLISHED_STATUS = ("A", "B", "E", "I", "P")  # the value is there; the other codes say why it is not
 
 IN_RANGE = (
@@ -102,7 +102,8 @@ VALUE_RULES = (
 
 
 def core_values(source_id: str, edition: str, bounds: Bounds) -> tuple[Suite, ...]:
-    """Suites of one edition of a values source (frame VALUES of sources/schema.py); the table is `source_id`."""
+    """Suites of one edition of a values source (frame VALUES of sources/schema.py); the table is
+    `source_id`."""
     wrong_code = " OR ".join(
         f"(level = '{level}' AND NOT regexp_matches(code, '{regex}'))"
         for level, regex in CODES.items()
@@ -172,7 +173,7 @@ def _core_income(source_id: str, edition: str) -> Suite:
             Violation(
                 "shares_add_to_100",
                 "abs(pact + ppen + ppat + ppsoc + pimpot - 100) > 0.25 + 1e-6",
-                "activité + pensions + patrimoine + prestations + impôts = 100 % (à 0,25 point près, arrondis)",
+                "activité + pensions + patrimoine + prestations + impôts = 100 % (à 0,25 point d'arrondi)",
             ),
             # one total and three parts, each rounded to 0.1
             Violation(
@@ -196,8 +197,7 @@ INCOME_SOURCES = ("insee_filosofi_cc", "insee_filosofi_distribution")
 
 
 def _core_communes(source_id: str, edition: str, bounds: Bounds) -> tuple[Suite, ...]:
-    part = "`typecom` != 'COM'"
-    whole = "`typecom` == 'COM'"
+    part, whole = ("typecom", "!=", "COM"), ("typecom", "==", "COM")
     rows = Summary(
         by={"level": "typecom"},
         key="code",
@@ -413,11 +413,13 @@ def _observation_suites(bounds: Bounds) -> tuple[Suite, ...]:
     order = Summary(
         by={},
         key=row_key,
-        source=f"(SELECT {', '.join(table.key)}, {key} AS k, lag({key}) OVER () AS p FROM {{table}})",
+        source=f"(SELECT {', '.join(table.key)}, {key} AS this, lag({key}) OVER () AS before FROM {{table}})",
         violations=(
-            Violation("key_unique", "k = p", f"une seule ligne par ({', '.join(table.key)})"),
+            Violation("key_unique", "this = before", f"une seule ligne par ({', '.join(table.key)})"),
             Violation(
-                "sorted", "k < p", "des lignes triées par leur clé (sans quoi l'unicité n'est pas prouvée)"
+                "sorted",
+                "this < before",
+                "des lignes triées par leur clé (sans quoi l'unicité n'est pas prouvée)",
             ),
         ),
     )

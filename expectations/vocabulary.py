@@ -66,8 +66,8 @@ class Summary:
     def examples_sql(self, name: str, relation: str, limit: int) -> str:
         """Keys of a few offending rows, the same ones at every run."""
         where = next(v.where for v in self.violations if v.name == name)
-        rows = f"SELECT {self.key} AS k FROM {self.source} AS t WHERE {where}"
-        return f"{rows} GROUP BY k ORDER BY k LIMIT {limit}".replace("{table}", relation)
+        rows = f"SELECT DISTINCT {self.key} AS example FROM {self.source} AS t WHERE {where}"
+        return f"{rows} ORDER BY example LIMIT {limit}".replace("{table}", relation)
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,18 @@ class Suite:
             for argument in ("column", "column_A", "column_B"):
                 names.update([expect.kwargs[argument]] if argument in expect.kwargs else [])
             names.update(expect.kwargs.get("column_list", ()))
-            names.update(re.findall(r"`(\w+)`", str(expect.kwargs.get("row_condition", ""))))
+            names.update(expect.kwargs["row_condition"][:1] if "row_condition" in expect.kwargs else ())
         return sorted(names)
 
 
-def not_null(column: str, where: str | None = None) -> Expect:
-    """`where`: a pandas condition whose columns stand between back quotes."""
-    condition = {"row_condition": where, "condition_parser": "pandas"} if where else {}
+def not_null(column: str, where: tuple[str, str, str] | None = None) -> Expect:
+    """`where`: only rows that meet it, as (column, "==" or "!=", value)."""
+    condition = {"row_condition": where} if where else {}
     return Expect(
         f"{column}_present",
         "expect_column_values_to_not_be_null",
         {"column": column, **condition},
-        f"colonne {column} renseignée" + (f" là où {where.replace('`', '')}" if where else ""),
+        f"colonne {column} renseignée" + (f" là où {' '.join(where)}" if where else ""),
     )
 
 
@@ -186,7 +186,9 @@ def summary_suite(
     name: str, table: str, summary: Summary, expects: Sequence[Expect] = (), where: str | None = None
 ) -> Suite:
     """A suite on the groups of a summary: nothing of each violation, at least one group, and `expects`."""
-    declared = (not_empty(), *(none_of(v) for v in summary.violations), *expects)
+    # without groups an aggregate always gives one row: what is counted must then be there
+    filled = not_empty() if summary.by else between("n_rows", 1, None, name="not_empty")
+    declared = (filled, *(none_of(v) for v in summary.violations), *expects)
     return Suite(name, table, tuple(summary.by), declared, summary, where)
 
 

@@ -16,6 +16,10 @@ COLUMNS = (
     "territory_id", "level", "year", "sex", "age", "reference", "value", "obs_status", "conf_status", "grade",
     "lower", "upper", "interval_kind", "weight", "reason", "masked_parts", "cog_year_source", "source_ids",
 )
+ORDER = ("reference", "year", "sex", "age", "territory_id")  # of the rows that each function returns
+CODES = (  # columns of few distinct codes: a fifth of the memory that text takes
+    "level", "sex", "age", "reference", "obs_status", "conf_status", "grade", "interval_kind", "reason", "source_ids",
+)
 TOTAL = "_T"
 NO_REFERENCE = "_Z"
 MEDIAN_RULED_OUT = "mediane_non_sommable"
@@ -83,25 +87,31 @@ Specification = Published | Ratio | Growth | Gap | Rank
 def published(spec: Published, variables: Variables) -> pl.DataFrame:
     """Settled figures as observations; where several sources have a territory and year, the first wins, a
     figure published for the territory before one aggregated here."""
-    groups = {TOTAL: spec.variables, **{age: dict.fromkeys(spec.variables, v) for age, v in spec.ages.items()}}
-    parts = [
-        variables(variable)
-        .filter(pl.col("source_id") == source)
-        .with_columns(age=pl.lit(age), _rank=pl.lit(rank))
-        for age, by_source in groups.items()
-        for rank, (source, variable) in enumerate(by_source.items())
-    ]
-    rows = _prefer(pl.concat(parts), ["territory_id", "year", "age"])
-    if spec.weight is not None:
-        weights = _prefer(variables(spec.weight).with_columns(_rank=pl.lit(0)), ["territory_id", "year"])
-        rows = rows.join(
-            weights.select("territory_id", "year", weight="value"), on=["territory_id", "year"], how="left"
-        )
+    groups = {TOTAL: spec.variables, **{age: {s: v for s in spec.variables} for age, v in spec.ages.items()}}
+    parts: dict[tuple[int, str], pl.DataFrame] = {}
+    for age, by_source in groups.items():
+        frames = [
+            variables(variable).filter(pl.col("source_id") == source).with_columns(_rank=pl.lit(rank))
+            for rank, (source, variable) in enumerate(by_source.items())
+        ]
+        rows = _prefer(pl.concat(frames), ["territory_id", "year"])
         # the population of a group (an age of referent) is not published: no weight rather than a wrong one
-        rows = rows.with_columns(weight=pl.when(pl.col("age") == TOTAL).then("weight"))
-    else:
-        rows = rows.with_columns(weight=pl.lit(None, pl.Float64))
-    return rows.with_columns(sex=pl.lit(TOTAL), reference=pl.lit(NO_REFERENCE)).pipe(_provenance)
+        weighted = _weighted(rows, variables, spec.weight if age == TOTAL else None)
+        done = weighted.with_columns(
+            sex=pl.lit(TOTAL), age=pl.lit(age), reference=pl.lit(NO_REFERENCE)
+        ).pipe(_provenance)
+        for (year,), block in done.group_by("year"):
+            parts[int(str(year)), age] = block.sort("territory_id")
+    return pl.concat([parts[key] for key in sorted(parts)])
+
+
+def _weighted(rows: pl.DataFrame, variables: Variables, weight: str | None) -> pl.DataFrame:
+    if weight is None:
+        return rows.with_columns(weight=pl.lit(None, pl.Float64))
+    weights = _prefer(variables(weight).with_columns(_rank=pl.lit(0)), ["territory_id", "year"])
+    return rows.join(
+        weights.select("territory_id", "year", weight="value"), on=["territory_id", "year"], how="left"
+    )
 
 
 def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
@@ -131,7 +141,9 @@ def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
         return pl.coalesce(unknown)
 
     rows = wide.with_columns(num=total("num"), den=total("den")).with_columns(
-        value=pl.when(pl.col("den") > 0).then(spec.scale * pl.col("num") / pl.col("den")), weight=pl.col("den")
+        # ten decimals: the census weights leave residues that would put a share of 100 % above it
+        value=pl.when(pl.col("den") > 0).then((spec.scale * pl.col("num") / pl.col("den")).round(10)),
+        weight=pl.col("den"),
     )
     known = pl.col("value").is_not_null()
     rows = rows.with_columns(
@@ -145,14 +157,15 @@ def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
         lower=pl.lit(None, pl.Float64), upper=pl.lit(None, pl.Float64),
         interval_kind=pl.lit(None, pl.String), masked_parts=pl.lit(None, pl.Int32),
     )
-    return _prefer(rows, ["territory_id", "year"]).pipe(_provenance)
+    return _prefer(rows, ["territory_id", "year"]).sort(ORDER).pipe(_provenance)
 
 
 def growth(spec: Growth, base: pl.DataFrame) -> pl.DataFrame:
     """Mean annual growth between year t - span and t of the observations `base`; null where either is null."""
-    key = ["territory_id", "sex", "age", "reference", "year"]
+    base = base.filter((pl.col("age") == TOTAL) & (pl.col("sex") == TOTAL))
+    key = ["territory_id", "year"]
     before = base.select(
-        *key[:-1], (pl.col("year") + spec.span).cast(pl.Int16).alias("year"),
+        "territory_id", (pl.col("year") + spec.span).cast(pl.Int16).alias("year"),
         before="value", before_reason="reason", before_sources="source_ids",
     )
     rows = base.join(before, on=key)
@@ -161,14 +174,14 @@ def growth(spec: Growth, base: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         value=pl.when(known & (pl.col("value") > 0)).then(change),
         reason=pl.when(known).then(None)
-        .otherwise(pl.coalesce("reason", "before_reason", pl.lit("sans_objet"))),
+        .otherwise(pl.coalesce(pl.col("reason", "before_reason").cast(pl.String), pl.lit("sans_objet"))),
         obs_status=pl.when(known).then(pl.lit("A")).otherwise(pl.lit("O")),
         conf_status=pl.lit("F"),
         grade=pl.when(known).then(pl.lit("A")),
         source_ids=_join_sources("before_sources", "source_ids"),
         **_no_interval(),
         weight=pl.lit(None, pl.Float64),
-    ).select(COLUMNS)
+    ).pipe(_finished)
 
 
 def gap(spec: Gap, base: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
@@ -192,7 +205,7 @@ def gap(spec: Gap, base: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         value=distance, grade=pl.lit("A"), source_ids=_join_sources("source_ids", "above_sources"),
         **_no_interval(), weight=pl.lit(None, pl.Float64),
-    ).select(COLUMNS)
+    ).pipe(_finished)
 
 
 def rank(spec: Rank, base: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame:
@@ -204,7 +217,7 @@ def rank(spec: Rank, base: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame
         value=pl.col("value").rank("min", descending=True).over("year").cast(pl.Float64),
         weight=pl.len().over("year").cast(pl.Float64),  # how many territories are ranked
         reference=pl.lit(spec.universe), grade=pl.lit("A"), **_no_interval(),
-    ).select(COLUMNS)
+    ).pipe(_finished)
 
 
 def _prefer(rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:
@@ -220,7 +233,16 @@ def _provenance(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         cog_year_source=pl.col("cog_year").cast(pl.Int16),
         source_ids=pl.format("{}/{}", "source_id", "edition"),
-    ).select(COLUMNS)
+    ).pipe(_coded)
+
+
+def _finished(rows: pl.DataFrame) -> pl.DataFrame:
+    text = [pl.col(c).cast(pl.String) for c in ("reference", "sex", "age")]
+    return rows.with_columns(text).sort(ORDER).pipe(_coded)
+
+
+def _coded(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(COLUMNS).with_columns(pl.col(CODES).cast(pl.Categorical))
 
 
 def _no_interval() -> dict[str, pl.Expr]:
@@ -231,5 +253,5 @@ def _no_interval() -> dict[str, pl.Expr]:
 
 
 def _join_sources(first: str, second: str) -> pl.Expr:
-    same = pl.col(first) == pl.col(second)
-    return pl.when(same).then(pl.col(first)).otherwise(pl.format("{};{}", first, second))
+    one, other = pl.col(first).cast(pl.String), pl.col(second).cast(pl.String)
+    return pl.when(one == other).then(one).otherwise(pl.format("{};{}", one, other))

@@ -56,13 +56,15 @@ def dated_as_listed(events: pl.DataFrame, late: Sequence[LateListing] = LATE_LIS
     """The events, those listed late moved to 1 January of the first COG that shows them.
 
     Data files follow the list that was published, not the decree. Raises ValueError when an event declared
-    late is not there at its date: the source was corrected, and the declaration has to go.
+    late is not there at its date: the source was corrected, and the declaration has to go. Events of another
+    country, which has no such commune (demonstration data), are returned as they are.
     """
     for listing in late:
         codes = list(listing.codes)
-        these = (pl.col("date") == listing.day) & (
-            pl.col("code_before").is_in(codes) | pl.col("code_after").is_in(codes)
-        )
+        theirs = pl.col("code_before").is_in(codes) | pl.col("code_after").is_in(codes)
+        these = theirs & (pl.col("date") == listing.day)
+        if events.filter(theirs).height == 0:
+            continue
         if events.filter(these).height == 0:
             raise ValueError(
                 f"aucun événement du {listing.day:%d/%m/%Y} sur {' ou '.join(codes)} : la source a corrigé"
@@ -124,7 +126,7 @@ def passage(
 
 
 def convert(
-    codes: Iterable[str] | pl.Series, table: pl.DataFrame, from_year: int, to_year: int
+    codes: Sequence[str] | pl.Series, table: pl.DataFrame, from_year: int, to_year: int
 ) -> pl.DataFrame:
     """Where each commune of `codes` (COG from_year) is in the COG to_year: (from_code, to_code, share, kind).
 

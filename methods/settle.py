@@ -23,6 +23,7 @@ SETTLED = (
     "grade", "interval_kind", "reason", "masked_parts", "aggregated",
 )
 KEY = ["territory_id", "level", "year", "variable"]
+CODES = ("level", "variable", "obs_status", "conf_status", "grade", "interval_kind", "reason")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def settle(
         missing = targets.filter(pl.col("variable") == rule.variable)
         if missing.height:
             parts.append(_aggregate(missing, communes, groups, rule))
-    return pl.concat(parts)
+    return pl.concat([p.with_columns(pl.col(CODES).cast(pl.Categorical)) for p in parts])
 
 
 def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:

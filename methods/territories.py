@@ -6,7 +6,7 @@ keep its code when its perimeter changes, and change its code when it keeps its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -188,11 +188,11 @@ def territory_members(communes: pl.DataFrame, composition: pl.DataFrame, cog_yea
 
 
 def published_communes(
-    communes: Iterable[str] | pl.Series,
+    communes: Sequence[str] | pl.Series,
     table: pl.DataFrame,
     data_year: int,
     cog_year: int,
-    published: Iterable[str] | pl.Series,
+    published: Sequence[str] | pl.Series,
 ) -> pl.DataFrame:
     """What each code of an edition that lists every commune stands for: (code, commune), communes of its COG.
 

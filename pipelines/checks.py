@@ -19,7 +19,7 @@ def build_checks(workspace: Workspace) -> list[dg.AssetChecksDefinition]:
 
     @dg.multi_asset_check(name="check_candidate", specs=specs)
     def check_candidate(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        results = publication.check_candidate(workspace, context.run_id)
+        results = publication.check_candidate(workspace, context.run.run_id)
         for name in names:
             yield _answer(name, [r for r in results if r.suite == name])
 

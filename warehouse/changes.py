@@ -1,4 +1,4 @@
-"""What changes from one release to the next: counts, biggest movements, and since when each value is published.
+"""What changes from one release to the next: counts, biggest movements, since when each value is there.
 
 Everything is read from the two releases' Parquet; nothing here writes a release.
 """
@@ -35,7 +35,7 @@ _MOVEMENT = {
 
 
 class FirstSeen:
-    """Fills `release_added`: the release in which a row's key, value, bounds and status first appeared together.
+    """Fills `release_added`: the release in which a row's key, value, bounds and status first appeared.
 
     `previous` is the published release's observation file, None on a first build.
     """
@@ -49,8 +49,9 @@ class FirstSeen:
         if self._previous is None or frame.height == 0:
             return frame.with_columns(release_added=pl.lit(self._release_id))
         before = self._before(frame)
-        if _same(frame, before, [*KEY, *COMPARED]):  # the usual case: nothing changed in this block
-            return frame.with_columns(before["release_added"])
+        beside = _from_first_key(frame, before)
+        if _same(frame, beside, [*KEY, *COMPARED]):  # the usual case: nothing changed in this block
+            return frame.with_columns(beside["release_added"])
         old = before.rename({c: f"old_{c}" for c in (*COMPARED, "release_added")})
         unchanged = pl.all_horizontal([pl.col(c).eq_missing(pl.col(f"old_{c}")) for c in COMPARED])
         since = pl.when(unchanged).then("old_release_added")
@@ -73,6 +74,13 @@ class FirstSeen:
         )
 
 
+def _from_first_key(frame: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """As many rows of `before` as the block has, from the block's first key on."""
+    key = frame.row(0, named=True)
+    start = before.select(pl.all_horizontal([pl.col(k) == key[k] for k in KEY])).to_series().arg_max()
+    return before.slice(start or 0, frame.height)
+
+
 def _same(one: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> bool:
     return one.height == other.height and all(one[c].eq_missing(other[c]).all() for c in columns)
 
@@ -83,9 +91,9 @@ class Changes:
 
     counts: source, indicator_id, label_fr, redefined, added, changed, removed, hidden (published before, no
         longer), shown (published now, not before): one row per source and indicator that differ.
-    relative, absolute: indicator_id, label_fr, unit, territory_id, name, year, sex, age, old, new, difference,
-        relative (%): biggest first. Only ordinary rows: gaps and ranks follow from them. Redefined indicators
-        are left out.
+    relative, absolute: indicator_id, label_fr, unit, territory_id, name, year, sex, age, old, new,
+        difference, relative (%): biggest first. Only ordinary rows: gaps and ranks follow from them.
+        Redefined indicators are left out.
     definitions: indicator_id, label_fr, old, new (versions).
     territories_added, territories_removed: territory_id, level, name.
     """
@@ -120,7 +128,7 @@ class Changes:
 def compare(before: Path | None, after: Path, *, notice: str | None = None) -> Changes:
     """The difference between two folders of Parquet tables; `before` is None for a first release.
 
-    `before` and `after` are `releases/<id>/public` folders, or a candidate's. Memory is that of one indicator.
+    `before` and `after` are `releases/<id>/public` folders, or a candidate's. Holds one indicator in memory.
     """
     with engine() as connection:
         _open(connection, "old", before)
@@ -164,7 +172,9 @@ _TERRITORIES = """
 # Order does not matter to a sum: two files with the same rows have the same fingerprint.
 _FINGERPRINT = """
     SELECT indicator_id, count(*) AS n,
-      sum(hash(reference, "year", sex, age, territory_id, value, lower, upper, obs_status, conf_status)::HUGEINT) AS h
+      sum(hash(
+        reference, "year", sex, age, territory_id, value, lower, upper, obs_status, conf_status
+      )::HUGEINT) AS h
     FROM {side}_observation GROUP BY indicator_id
 """
 
@@ -179,7 +189,8 @@ _DELTA = """
     WITH o AS (SELECT * FROM old_observation WHERE indicator_id = $indicator),
          n AS (SELECT * FROM new_observation WHERE indicator_id = $indicator)
     SELECT reference, "year", sex, age, territory_id, o.value AS "old", n.value AS "new",
-      CASE WHEN o.source_ids IS NULL THEN 'added' WHEN n.source_ids IS NULL THEN 'removed' ELSE 'changed' END AS kind,
+      CASE WHEN o.source_ids IS NULL THEN 'added' WHEN n.source_ids IS NULL THEN 'removed' ELSE 'changed' END
+        AS kind,
       regexp_replace(coalesce(n.source_ids, o.source_ids), '/[^;]*', '', 'g') AS source
     FROM o FULL JOIN n USING (reference, "year", sex, age, territory_id)
     WHERE o.source_ids IS NULL OR n.source_ids IS NULL
@@ -284,7 +295,7 @@ def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 
 def number_fr(value: float | None, *, signed: bool = False) -> str:
-    """A number for French readers: at most one decimal from 1 up, two below; `signed` writes the plus sign."""
+    """A number for French readers: one decimal at most from 1 up, two below; `signed` writes the plus."""
     if value is None:
         return ""
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 1 else 2
@@ -305,8 +316,8 @@ def _markdown(c: Changes) -> list[str]:
     else:
         lines += [
             f"Par rapport à {c.before} : {number_fr(c.total('added'))} lignes ajoutées, "
-            f"{number_fr(c.total('changed'))} modifiées (dont {number_fr(c.total('hidden'))} valeurs qui ne sont "
-            f"plus publiées et {number_fr(c.total('shown'))} qui le deviennent), "
+            f"{number_fr(c.total('changed'))} modifiées (dont {number_fr(c.total('hidden'))} valeurs qui ne "
+            f"sont plus publiées et {number_fr(c.total('shown'))} qui le deviennent), "
             f"{number_fr(c.total('removed'))} retirées ; {number_fr(c.rows_before)} lignes avant, "
             f"{number_fr(c.rows_after)} après.",
             "",

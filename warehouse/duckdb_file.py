@@ -125,7 +125,8 @@ def views_and_macros() -> list[tuple[str, str]]:
             """
             SELECT view_name, comment FROM (
               SELECT view_name, comment, view_oid AS oid, 1 AS part FROM duckdb_views() WHERE NOT internal
-              UNION ALL SELECT function_name, comment, function_oid, 2 FROM duckdb_functions() WHERE NOT internal
+              UNION ALL SELECT function_name, comment, function_oid, 2 FROM duckdb_functions()
+                WHERE NOT internal
             ) ORDER BY part, oid
             """
         ).fetchall()

@@ -1,4 +1,4 @@
-"""The tables we publish, declared once: dtypes, DDL, comments, datapackage fields and dictionary come from here.
+"""The tables we publish, declared once: dtypes, DDL, comments, datapackage and dictionary come from here.
 
 No SQL view, no file: only what a table is. A new column or table is declared here and nowhere else.
 """
@@ -45,7 +45,7 @@ class ContractError(Exception):
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `codelist` names the list of `nomenclature` its codes come from, `unit` what is measured."""
+    """One column: `codelist` names the list in `nomenclature` of its codes, `unit` what is measured."""
 
     name: str
     dtype: DType
@@ -92,7 +92,7 @@ class Table:
         return pl.DataFrame(schema=self.schema())
 
     def ddl(self) -> str:
-        """CREATE TABLE. No NOT NULL nor key: a release of an older version must load too, and indexes are big."""
+        """CREATE TABLE. No NOT NULL nor key: a release of an older version must load, indexes are big."""
         columns = ",\n  ".join(f'"{c.name}" {DUCKDB_TYPES[c.dtype]}' for c in self.columns)
         return f'CREATE TABLE "{self.name}" (\n  {columns}\n)'
 
@@ -180,7 +180,7 @@ CODELISTS: dict[str, dict[str, str]] = {
         "borne": "Seule une borne est publiée",
         "mediane_non_sommable": "Une médiane ou un décile de territoires réunis ne se déduit pas des leurs",
         "couverture_insuffisante": "Membres connus : moins de 99 % du poids du territoire",
-        "perimetre_modifie": "Publiée sur un autre périmètre, et la règle de l'indicateur interdit l'agrégation",
+        "perimetre_modifie": "Publiée sur un autre périmètre, et la règle de l'indicateur interdit d'agréger",
         "scission_sans_part": "Commune scindée sans clé de partage déclarée",
         "hors_champ": "Territoire hors du champ de la source",
     },
@@ -525,8 +525,8 @@ TABLES: dict[str, Table] = {t.name: t for t in (_OBSERVATION, *_GEOGRAPHY, *_REF
 def conform(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with the table's columns, order and dtypes; categories become text, instants lose UTC.
 
-    Integers are narrowed when they fit; nothing else is converted. Raises ContractError for a missing or unknown
-    column, another dtype, an integer that does not fit, or a null where the table allows none.
+    Integers are narrowed when they fit; nothing else is converted. Raises ContractError for a missing or
+    unknown column, another dtype, an integer that does not fit, or a null where the table allows none.
     """
     missing = [n for n in table.names if n not in frame.columns]
     unknown = [n for n in frame.columns if n not in table.names]
@@ -579,7 +579,7 @@ def _cast(column: Column, found: pl.DataType) -> pl.Expr:
 
 @lru_cache(maxsize=1)
 def dictionary_frame() -> pl.DataFrame:
-    """The dictionary of columns (French headings): one row per table and column, in the order of declaration."""
+    """The dictionary of columns (French headings): one row per table and column, in declared order."""
     rows = [
         {
             "table": t.name,

@@ -1,4 +1,4 @@
-"""What goes with the Parquet of a release: CSV, dictionary, datapackage.json, licence and credits, SHA256SUMS.
+"""What goes with the Parquet of a release: CSV, dictionary, datapackage.json, licence, credits, SHA256SUMS.
 
 Everything is derived from the release's own tables and the models: no clock, no network.
 """
@@ -47,7 +47,7 @@ def datapackage(public: Path, release_id: str, notice: str | None = None) -> dic
     sources = (
         pl.read_parquet(public / "source_file.parquet").select("title", "producer").unique().sort("title")
     )
-    resources = [_parquet_resource(public, table) for table in TABLES.values()]
+    resources = [_parquet_resource(table) for table in TABLES.values()]
     resources += [_csv_resource(table) for table in TABLES.values() if table.csv]
     description = "Indicateurs de pauvreté et de conditions de vie des territoires, sources publiques."
     return {
@@ -62,20 +62,15 @@ def datapackage(public: Path, release_id: str, notice: str | None = None) -> dic
     }
 
 
-def _parquet_resource(public: Path, table: Table) -> dict[str, Any]:
-    file = public / f"{table.name}.parquet"
-    resource: dict[str, Any] = {
+def _parquet_resource(table: Table) -> dict[str, Any]:
+    return {
         "name": table.name,
-        "path": file.name,
+        "path": f"{table.name}.parquet",
         "format": "parquet",
         "mediatype": "application/vnd.apache.parquet",
         "description": table.comment,
         "schema": table.frictionless(),
     }
-    # the others differ from one build to the next, and this file must not
-    if table.deterministic:
-        resource |= {"bytes": file.stat().st_size, "hash": f"sha256:{digest(file)}"}
-    return resource
 
 
 def _csv_resource(table: Table) -> dict[str, Any]:
@@ -132,8 +127,8 @@ def licence_markdown(source_file: pl.DataFrame, notice: str | None = None) -> st
     if notice:
         lines += [f"**{notice}**", ""]
     lines += [
-        f"Ces données sont diffusées sous {LICENCE_TITLE} ({LICENCE_PATH}). Toute réutilisation cite Vigie et la "
-        "source de chaque chiffre :",
+        f"Ces données sont diffusées sous {LICENCE_TITLE} ({LICENCE_PATH}). Toute réutilisation cite Vigie "
+        "et la source de chaque chiffre :",
         "",
     ]
     lines += [

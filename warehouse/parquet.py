@@ -1,4 +1,4 @@
-"""Writing a table's Parquet file block by block: checked against its model, sorted, the same bytes every time.
+"""Writing a table's Parquet file block by block: checked against its model, sorted, always the same bytes.
 
 Text is plain text in the file (dictionary-encoded), whatever it was in memory.
 """
@@ -38,8 +38,8 @@ ARROW_TYPES: dict[DType, Any] = {
 class TableWriter:
     """Writes successive blocks of one table to `path`; the file appears under its name once complete.
 
-    Use as a context manager. Blocks must come sorted by the table's key and must not overlap. Row groups do not
-    depend on how rows were cut into blocks. `fill` gives a block of the table's dtypes its `release_added`.
+    Use as a context manager. Blocks must come sorted by the table's key and must not overlap. Row groups do
+    not depend on how rows were cut into blocks. `fill` gives a block its `release_added`.
     """
 
     def __init__(
@@ -87,8 +87,10 @@ class TableWriter:
         """Drops the file."""
         self._pending.clear()
         self._encoder.shutdown(cancel_futures=True)
-        self._sink.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            self._sink.close()
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> TableWriter:
         return self
@@ -96,10 +98,14 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self.close()
-        else:
+        if error is not None:
             self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
 
     def _flush(self, *, whole_groups: bool) -> None:
         if not self._pending:
@@ -124,7 +130,7 @@ class TableWriter:
             self._sink.write_table(arrow.cast(self._schema), row_group_size=ROW_GROUP_ROWS)
 
     def _check_order(self, frame: pl.DataFrame) -> None:
-        """Keys must increase strictly, inside the block and from the block before: sorted and unique at once."""
+        """Keys must increase strictly, in the block and from the block before: sorted and unique at once."""
         key = list(self._table.key)
         first, last = frame.row(0, named=True), frame.row(-1, named=True)
         place = unordered_row(frame, key)

@@ -1,7 +1,7 @@
 """Releases: a candidate folder, its publication, going back, and putting things right after a killed run.
 
 What a reader sees is always whole: `latest` names a complete release and `vigie.duckdb` is a complete file,
-whatever moment the process dies at. What a table holds is `models.py`'s matter, what a row says is the caller's.
+whatever moment the process dies at. What a table holds is `models.py`'s matter, what a row says the caller's.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Candidate:
 
     @cached_property
     def changes(self) -> Changes:
-        """The difference with the published release; also writes CHANGES.md. Asks for the tables it compares."""
+        """The difference with the published release; also writes CHANGES.md. Asks for its tables."""
         changes = compare(self.previous.public if self.previous else None, self.public, notice=self.notice)
         (self.public / "CHANGES.md").write_text(changes.markdown(), encoding="utf-8")
         return changes
@@ -181,7 +181,7 @@ class Releases:
         return self._read(release_id)
 
     def pending(self) -> Path | None:
-        """The public folder of a candidate that was built and not published, for whoever wants to look at it."""
+        """The public folder of a candidate that was built and not published, for whoever wants to look."""
         left = sorted(self.root.glob(f"{CANDIDATE}*/public"))
         return left[-1] if left else None
 
@@ -212,8 +212,8 @@ class Releases:
     def publish(self, candidate: Candidate) -> Release:
         """Puts a candidate in place: folder, pointer, DuckDB file. Its checks are the caller's matter.
 
-        Raises ReleaseError when a declared table is missing or another release was published meanwhile. On any
-        failure the published release stays; `recover` removes or finishes what was begun.
+        Raises ReleaseError when a declared table is missing or another release was published meanwhile. On
+        any failure the published release stays; `recover` removes or finishes what was begun.
         """
         with self.exclusive():
             before = candidate.previous.release_id if candidate.previous else None
@@ -228,14 +228,14 @@ class Releases:
         return self._read(candidate.release_id)
 
     def rollback(self, release_id: str) -> Release:
-        """Publishes an older release again. Raises ReleaseError when it is unknown or its files are altered."""
+        """Publishes an older release again. Raises ReleaseError when it is unknown or altered."""
         with self.exclusive():
             target = self.get(release_id)
             problems = verify_sums(target.public)
             if problems:
                 raise ReleaseError(
-                    f"{release_id} : attendu les fichiers publiés ; trouvé {problems[:5]}. À faire : choisir une "
-                    "autre publication (vigie release list) ou restaurer ces fichiers d'une sauvegarde."
+                    f"{release_id} : attendu les fichiers publiés ; trouvé {problems[:5]}. À faire : choisir "
+                    "une autre publication (vigie release list) ou restaurer ces fichiers d'une sauvegarde."
                 )
             if not target.published or published_in(self.database) != release_id:
                 self._put_in_place(release_id, self._build(release_id, target.public, target.notice))
@@ -307,7 +307,10 @@ class Releases:
     def _read(self, release_id: str) -> Release:
         public = self.root / release_id / "public"
         history = pl.read_parquet(public / "release.parquet").filter(pl.col("release_id") == release_id)
-        return Release(public=public, published=release_id == self._pointed(), **history.row(0, named=True))
+        row = history.row(0, named=True)
+        # a column that an older version did not have reads as empty
+        known: dict[str, Any] = {name: row.get(name) for name in TABLES["release"].names}
+        return Release(public=public, published=release_id == self._pointed(), **known)
 
     def _build(self, release_id: str, public: Path, notice: str | None) -> Path:
         built = self.data / f"{BUILD}{release_id}" / DATABASE
@@ -315,7 +318,7 @@ class Releases:
         return built
 
     def _put_in_place(self, release_id: str, built: Path, candidate: Path | None = None) -> None:
-        """The only steps a reader can see, each atomic. A kill between two of them is finished by `recover`."""
+        """The only steps a reader can see, each atomic; `recover` finishes after a kill between two."""
         draft = self._intent.with_name(INTENT + ".part")
         draft.write_text(release_id + "\n", encoding="utf-8")
         _sync(draft)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from methods.passage import passage
+from methods.passage import dated_as_listed, passage
 from methods.territories import (
     communes_of_year,
     composition_of_year,
@@ -41,7 +41,7 @@ def reference_cog(workspace: Workspace) -> int:
     Raises WorkspaceError when the asked one is not among those that can be built.
     """
     lists = set(_latest(workspace, "insee_cog_communes"))
-    compositions = set(_latest(workspace, "dgcl_epci")) | set(_latest(workspace, "insee_epci_ancien"))
+    compositions = {year for source in COMPOSITIONS for year in _years_with_epci(workspace, source)}
     asked = workspace.settings.cog
     if asked is None:
         return reference_year(lists, compositions)
@@ -61,7 +61,7 @@ def build_passage(workspace: Workspace) -> pl.DataFrame:
     years = [*used, *_latest(workspace, "insee_cog_communes"), *_latest(workspace, "insee_epci_ancien")]
     span = range(min(years), max(events) + 1)
     fingerprint = digest(f"{fingerprint_of(newest)} {span} {workspace.code_digest}")
-    refresh(path(workspace, "passage"), fingerprint, lambda: passage(pl.read_parquet(newest), span))
+    refresh(path(workspace, "passage"), fingerprint, lambda: passage(dated_as_listed(pl.read_parquet(newest)), span))
     return read(workspace, "passage")
 
 
@@ -181,6 +181,14 @@ def _latest(workspace: Workspace, source_id: str) -> dict[int, Edition]:
         if known is None or edition.issue > known.issue:
             found[edition.data_year] = edition
     return found
+
+
+def _years_with_epci(workspace: Workspace, source_id: str) -> list[int]:
+    return [
+        year
+        for year, edition in _latest(workspace, source_id).items()
+        if (pl.read_parquet(workspace.core(source_id, edition.edition), columns=["level"])["level"] == "EPCI").any()
+    ]
 
 
 def _nearest(workspace: Workspace, source_id: str, year: int) -> Edition:

@@ -9,13 +9,11 @@ from typing import Any
 import polars as pl
 
 from methods import indicators as methods
-from methods.settle import SETTLED, VariableRule, settle
+from methods.settle import CODES, SETTLED, VariableRule, settle
 from pipelines.stages import geography
 from pipelines.workspace import Workspace, digest, fingerprint_of, refresh
 from sources.description import Edition, Source
 from warehouse.catalogue import Catalogue, Indicator, load_catalogue, variable_rules
-
-ORDER = ["reference", "year", "sex", "age", "territory_id"]
 
 
 def editions_to_settle(workspace: Workspace, source: Source) -> list[Edition]:
@@ -66,7 +64,7 @@ def _settled(
     frame = settle(
         values, same=where.same, groups=where.groups, cities=geography.read(workspace, "cities"), rules=rules
     )
-    return frame.sort("variable", "year", "level", "territory_id")
+    return frame.sort(pl.col("variable").cast(pl.String), "year", "territory_id")
 
 
 def observe(workspace: Workspace, theme: str) -> dict[str, Any]:
@@ -104,7 +102,7 @@ def _rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> p
             rows = methods.rank(
                 spec, _observed(workspace, catalogue, spec.of), geography.universe_of(workspace, spec.universe)
             )
-    return rows.sort(ORDER)
+    return rows
 
 
 def _observed(workspace: Workspace, catalogue: Catalogue, indicator_id: str) -> pl.DataFrame:
@@ -137,7 +135,7 @@ def _variables(
 
 
 def _empty() -> pl.DataFrame:
-    text = {c: pl.String for c in (*SETTLED, "source_id", "edition")}
+    text = {c: pl.String for c in (*SETTLED, "source_id", "edition")} | {c: pl.Categorical for c in CODES}
     numbers = {c: pl.Float64 for c in ("value", "lower", "upper")}
     small = {"year": pl.Int16, "cog_year": pl.Int16, "issue": pl.Int16, "masked_parts": pl.Int32}
     return pl.DataFrame(schema={**text, **numbers, **small, "aggregated": pl.Boolean})

@@ -20,6 +20,7 @@ from warehouse.catalogue import Catalogue, Indicator, indicator_table, load_cata
 from warehouse.models import TABLES, nomenclature_frame
 from warehouse.release import Candidate, Releases
 
+BLOCK_ROWS = 262_144  # text takes five times the memory of codes: never a whole indicator at once
 LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")
 FICTION = "Données fictives : pays imaginaire généré pour la démonstration, aucun chiffre n'est réel."
 
@@ -63,7 +64,7 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
                 step.advance(indicator.id)
                 rows = _indicator_rows(workspace, indicator)
                 coverage.append(coverage_of(rows, sizes))
-                for (_reference,), block in rows.group_by("reference", maintain_order=True):
+                for block in rows.drop("level").iter_slices(BLOCK_ROWS):
                     writer.write(block)
         candidate.write("coverage", pl.concat(coverage))
         candidate.write("reconciliation", reconciliation_table(workspace, catalogue))
@@ -91,8 +92,8 @@ def coverage_of(rows: pl.DataFrame, sizes: dict[str, int]) -> pl.DataFrame:
     """
     reasons = nomenclature_frame().filter(pl.col("codelist") == "reason").select(reason="code", why="label_fr")
     own = rows.filter((pl.col("sex") == "_T") & (pl.col("age") == "_T")).select(
-        "indicator_id", "territory_id", "year", "reason", "obs_status",
-        level=pl.col("territory_id").str.split("-").list.first(), known=pl.col("value").is_not_null(),
+        "indicator_id", "territory_id", "year", pl.col("reason", "level").cast(pl.String), "obs_status",
+        known=pl.col("value").is_not_null(),
     )
     each = own.group_by("indicator_id", "level", "year", "territory_id").agg(
         known=pl.col("known").any(), masked=(pl.col("obs_status") == "Q").any(), reason=pl.col("reason").first()

@@ -53,4 +53,6 @@ def _details(workspace: Workspace, source: Source, edition: Edition) -> pl.DataF
     values = pl.read_parquet(workspace.core(source.source_id, edition.edition))
     members = geography.read(workspace, f"members-{edition.cog_year or edition.data_year}")
     rules = reconcile.declared_rules(source.source_id, edition.edition)
-    return reconcile.reconcile_edition(values, members, rules)
+    # zones d'emploi change zoning under the same codes: an edition's are not those of its COG year
+    kept = pl.col("level").cast(pl.String) != "ZE"
+    return reconcile.reconcile_edition(values.filter(kept), members.filter(kept), rules)

@@ -1,1 +1,3 @@
-"""A plainly fictional country, generated from a seed and written in the producers' own formats, with its known truth."""
+"""A plainly fictional country, generated from a seed and written in the producers' own formats, with its
+known truth.
+"""

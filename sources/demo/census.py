@@ -65,7 +65,7 @@ def registers(all_of: Households) -> dict[str, np.ndarray]:
         "DECE1318": rng.poisson(0.045 * people),
         "NAISD20": rng.poisson(0.0105 * people),
         "DECESD20": rng.poisson(0.0098 * people),
-        "ETTOT18": sum(sectors.values()),
+        "ETTOT18": np.sum(list(sectors.values()), axis=0),
         **{f"ET{s}18": number for s, number in sectors.items()},
         "ETTEF118": establishments * 70 // 100,
         "ETTEFP1018": establishments * 9 // 100,

@@ -1,12 +1,14 @@
 """The fictional country's geography: communes from 2014 to 2026, their events, and what they belong to.
 
-The smallest piece is an atom, a commune of 2014 (or an arrondissement of the big city): the communes of any year
-are sets of atoms, so a figure summed by atom is exact in every year's geography.
+The smallest piece is an atom, a commune of 2014 (or an arrondissement of the big city): the communes of any
+year are sets of atoms, so a figure summed by atom is exact in every year's geography.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
 
 import numpy as np
@@ -19,13 +21,23 @@ BIG_CITY = "Fictive-la-Grande"
 NO_EPCI = ""
 METRO = "FM"  # the whole country, as the core calls it; the producer's files call it 1
 
-_FIRST = (
-    "Fictive", "Imaginaire", "Exempleville", "Modèleville", "Supposée", "Inventée", "Hypothèse", "Fabuleuse",
-    "Témoin", "Essai", "Feinte", "Cœur-Simulé", "Légende", "Chimère", "Utopie", "Songe", "Mirage", "Parabole",
+
+def words(text: str) -> tuple[str, ...]:
+    """A list of names written as a line of text."""
+    return tuple(text.split())
+
+
+_FIRST = words(
+    """
+    Fictive Imaginaire Exempleville Modèleville Supposée Inventée Hypothèse Fabuleuse Témoin Essai
+    Feinte Cœur-Simulé Légende Chimère Utopie Songe Mirage Parabole
+    """
 )
-_SECOND = (
-    "sur-Exemple", "lès-Modèle", "la-Feinte", "le-Conte", "en-Hypothèse", "sous-Réserve", "d'Essai", "aux-Nombres",
-    "de-Papier", "les-Ébauches", "l'Imaginaire", "du-Brouillon", "sur-Mesure", "en-Chiffres", "des-Fables",
+_SECOND = words(
+    """
+    sur-Exemple lès-Modèle la-Feinte le-Conte en-Hypothèse sous-Réserve d'Essai aux-Nombres de-Papier
+    les-Ébauches l'Imaginaire du-Brouillon sur-Mesure en-Chiffres des-Fables
+    """
 )
 
 
@@ -47,7 +59,7 @@ def siren(family: str, number: int) -> str:
 
 
 def region_codes(count: int) -> list[str]:
-    """Codes of two digits that no real région bears; `99` is also a département, as 11 is in the real files."""
+    """Codes of two digits that no real région bears; 99 is also a département, as 11 is in real files."""
     real = {1, 2, 3, 4, 6, 11, 24, 27, 28, 32, 44, 52, 53, 75, 76, 84, 93, 94}
     return [f"{c:02d}" for c in range(99, 0, -1) if c not in real][:count]
 
@@ -77,8 +89,9 @@ class Register:
         for atom, code in enumerate(self.code):
             self.atoms.setdefault(code, []).append(atom)
 
-    def _event(self, mod: int, date: str, kind: str, code: str, name: str, to: str, to_code: str, to_name: str) -> None:
-        self.events.append((str(mod), date, kind, code, name, to, to_code, to_name))
+    def _event(self, mod: int, date: str, *sides: str) -> None:
+        """One line: type, code and name before, then after."""
+        self.events.append((str(mod), date, *sides))
 
     def merge(self, date: str, codes: list[str], into: str, name: str) -> None:
         """A new commune replaces `codes`; those that were plain communes become delegated ones."""
@@ -118,7 +131,9 @@ class Register:
             self._bear(part, name, [atom])
 
     def drop_delegated(self, date: str, code: str, *, moves: bool = False) -> None:
-        """The delegated communes of `code` cease to exist; a line says so of the commune too, unless it moves."""
+        """The delegated communes of `code` cease to exist; a line says so of the commune too, unless it
+        moves.
+        """
         for part, (name, parent) in sorted(self.delegated.items()):
             if parent == code:
                 self._event(35, date, "COMD", part, name, "COM", code, self.name[code])
@@ -200,8 +215,13 @@ def build_country(communes: int) -> Country:
     codes: dict[int, np.ndarray] = {}
     year_names: dict[int, dict[str, str]] = {}
     delegated: dict[int, dict[str, tuple[str, str]]] = {}
-    for year, happen in _story(register, departements, communes):
-        happen()
+    pairs = _pairs(departements, communes)
+    for year in YEARS:
+        for step in _STORY.get(year, ()):
+            _happen(register, step, departements, communes)
+        if year in _STORY and year not in _QUIET_YEARS:
+            for pair in islice(pairs, communes // 400):
+                _merge(register, f"{year}-01-01", pair)
         codes[year] = np.array(register.code)
         year_names[year] = dict(register.name)
         delegated[year] = dict(register.delegated)
@@ -212,99 +232,89 @@ def build_country(communes: int) -> Country:
     regions = _regions(departements)
     zones = {d: f"{r}{i + 1:02d}" for i, (d, r) in enumerate(regions.items())}
     return Country(
-        home, arm, codes, year_names, delegated, epci, epci_names, ept, arrondissement, regions, zones,
-        _zone_names(departements, regions, zones, arm), tuple(sorted(register.events, key=lambda e: e[1])),
+        home,
+        arm,
+        codes,
+        year_names,
+        delegated,
+        epci,
+        epci_names,
+        ept,
+        arrondissement,
+        regions,
+        zones,
+        _zone_names(departements, regions, zones, arm),
+        tuple(sorted(register.events, key=lambda e: e[1])),
     )
 
 
 def _first_codes(communes: int) -> tuple[np.ndarray, list[str]]:
     departements = departement_codes(max(3, ceil(communes / 900)))
     shares = np.array_split(np.arange(communes), len(departements))
-    codes = [f"{d}{i + 1:03d}" for d, share in zip(departements, shares, strict=True) for i in range(share.size)]
+    codes = [
+        f"{d}{i + 1:03d}" for d, share in zip(departements, shares, strict=True) for i in range(share.size)
+    ]
     return np.array([codes[0]] * (DISTRICTS - 1) + codes), departements
 
 
-def _story(register: Register, departements: list[str], communes: int):
-    """What happens before 1 January of each year, as (year, what to do).
-
-    A merger, a chain of mergers, a change of département, two hops on one day, a code that flips and flips back,
-    a true split, consecutive years without any change (2019 to 2020).
-    """
-    a, b, c = departements[:3]
-    free = {d: communes // len(departements) + 40 for d in departements}
-    pool = iter(_pairs(departements, communes))
-
-    def new_code(departement: str) -> str:
-        free[departement] += 1
-        return f"{departement}{free[departement]:03d}"
-
-    def merge(date: str, *codes: str) -> None:
-        name = register.name[codes[0]].removesuffix(" (fictif)").removesuffix("-et-Alentours")
-        register.merge(date, list(codes), codes[0], f"{name}-et-Alentours (fictif)")
-
-    def others(date: str) -> None:
-        for pair in (p for _, p in zip(range(communes // 400), pool, strict=False)):
-            merge(date, *pair)
-
-    def y2016() -> None:
-        merge("2016-01-01", f"{b}002", f"{b}003")
-        others("2016-01-01")
-
-    def y2017() -> None:
-        register.recode(41, "2016-12-31", f"{c}003", new_code(b))
-        merge("2017-01-01", f"{b}006", f"{b}007", f"{b}008")
-        merge("2017-01-01", f"{b}010", f"{b}011")
-        others("2017-01-01")
-
-    def y2018() -> None:
-        hop = new_code(b)
-        register.recode(41, "2018-01-01", f"{c}005", hop)
-        merge("2018-01-01", f"{b}013", hop)
-        merge("2018-01-01", f"{c}007", f"{c}008")
-        others("2018-01-01")
-
-    def y2019() -> None:
-        merge("2019-01-01", f"{b}002", f"{b}004")
-        others("2019-01-01")
-
-    def y2021() -> None:
-        register.split("2021-01-01", f"{b}010")
-        register.drop_delegated("2021-01-01", f"{b}006", moves=True)
-        register.recode(50, "2021-01-01", f"{b}006", f"{b}007")
-
-    def y2022() -> None:
-        merge("2022-01-01", f"{c}010", f"{c}011")
-        merge("2022-01-01", f"{b}015", f"{b}016")
-        others("2022-01-01")
-
-    def y2023() -> None:
-        register.recode(50, "2023-01-01", f"{b}007", f"{b}006")
-        register.drop_delegated("2023-01-01", f"{b}002")
-
-    def y2024() -> None:
-        merge("2024-01-01", f"{c}013", f"{c}014")
-        register.rename("2024-01-01", f"{c}015", "Nouveau-Nom-sur-Exemple (fictif)")
-        others("2024-01-01")
-
-    def y2025() -> None:
-        register.recode(50, "2024-03-15", f"{c}007", f"{c}008")
-        merge("2025-01-01", f"{a}007", f"{a}008")
-        others("2025-01-01")
-
-    def y2026() -> None:
-        merge("2026-01-01", f"{a}010", f"{a}011")
-        others("2026-01-01")
-
-    told = {f.__name__: f for f in (y2016, y2017, y2018, y2019, y2021, y2022, y2023, y2024, y2025, y2026)}
-    return [(year, told.get(f"y{year}", lambda: None)) for year in YEARS]
+# What happens before 1 January of each year: a merger, a chain of mergers, a change of département, two hops
+# on one day, a code that flips and flips back, a true split, a year without any change (2020), a change of
+# name. Letters stand for the first three départements; `b+1` is a code never used before.
+_STORY: dict[int, tuple[tuple[str, ...], ...]] = {
+    2016: (("merge", "2016-01-01", "b002", "b003"),),
+    2017: (
+        ("departement", "2016-12-31", "c003", "b+1"),
+        ("merge", "2017-01-01", "b006", "b007", "b008"),
+        ("merge", "2017-01-01", "b010", "b011"),
+    ),
+    2018: (
+        ("departement", "2018-01-01", "c005", "b+2"),
+        ("merge", "2018-01-01", "b013", "b+2"),
+        ("merge", "2018-01-01", "c007", "c008"),
+    ),
+    2019: (("merge", "2019-01-01", "b002", "b004"),),
+    2021: (
+        ("split", "2021-01-01", "b010"),
+        ("drop_moving", "2021-01-01", "b006"),
+        ("seat", "2021-01-01", "b006", "b007"),
+    ),
+    2022: (("merge", "2022-01-01", "c010", "c011"), ("merge", "2022-01-01", "b015", "b016")),
+    2023: (("seat", "2023-01-01", "b007", "b006"), ("drop", "2023-01-01", "b002")),
+    2024: (("merge", "2024-01-01", "c013", "c014"), ("rename", "2024-01-01", "c015")),
+    2025: (("seat", "2024-03-15", "c007", "c008"), ("merge", "2025-01-01", "a007", "a008")),
+    2026: (("merge", "2026-01-01", "a010", "a011"),),
+}
+_QUIET_YEARS = (2020, 2021, 2023)  # no merger but those of the story
 
 
-def _pairs(departements: list[str], communes: int):
+def _happen(register: Register, step: tuple[str, ...], departements: list[str], communes: int) -> None:
+    """One step of the story."""
+    verb, date, *places = step
+    letters = dict(zip("abc", departements, strict=False))
+    unused = communes // len(departements) + 40
+    codes = [letters[p[0]] + (f"{unused + int(p[2:]):03d}" if p[1] == "+" else p[1:]) for p in places]
+    if verb == "merge":
+        _merge(register, date, codes)
+    elif verb in ("departement", "seat"):
+        register.recode(41 if verb == "departement" else 50, date, codes[0], codes[1])
+    elif verb == "split":
+        register.split(date, codes[0])
+    elif verb == "rename":
+        register.rename(date, codes[0], "Nouveau-Nom-sur-Exemple (fictif)")
+    else:
+        register.drop_delegated(date, codes[0], moves=verb == "drop_moving")
+
+
+def _merge(register: Register, date: str, codes: list[str]) -> None:
+    name = register.name[codes[0]].removesuffix(" (fictif)").removesuffix("-et-Alentours")
+    register.merge(date, codes, codes[0], f"{name}-et-Alentours (fictif)")
+
+
+def _pairs(departements: list[str], communes: int) -> Iterator[list[str]]:
     """Neighbours that merge in large countries, away from the communes of the story."""
-    last = communes // len(departements)
-    for number in range(31, last, 10):
+    for number in range(31, communes // len(departements), 10):
         for d in departements:
-            yield f"{d}{number:03d}", f"{d}{number + 1:03d}"
+            yield [f"{d}{number:03d}", f"{d}{number + 1:03d}"]
 
 
 def _intercommunalities(

@@ -1,4 +1,5 @@
-"""What the producer hides, bounds and rounds before publishing: the rules of Filosofi, applied to exact figures.
+"""What the producer hides, bounds and rounds before publishing: the rules of Filosofi, applied to exact
+figures.
 
 Source of the rules: sheet « Seuils » of the producer's files on poverty by commune.
 """
@@ -33,7 +34,9 @@ REASONS = (TERRITORY, DETAIL, SIDE, COMPONENT, BOUNDED, UNAVAILABLE)
 
 @dataclass(frozen=True)
 class Precision:
-    """How an edition rounds: euros to 10 or to the tenth, Gini to so many decimals, rates to the point at `whole`."""
+    """How an edition rounds: euros to 10 or to the tenth, Gini to so many decimals, rates to the point at
+    `whole`.
+    """
 
     euros: float = 10.0
     gini: int = 3
@@ -41,12 +44,17 @@ class Precision:
 
 
 def reason(variable: str) -> pl.Expr:
-    """Why a cell of that variable is hidden, null when it is published. Reads the columns of `tally.figures`."""
+    """Why a cell of that variable is hidden, null when published. Reads columns of `tally.figures`."""
     men, pers = pl.col("all_men"), pl.col("all_pers")
     small = (men < LEAST_MEN) & (pers < LEAST_PERS)
     if variable in ALWAYS:
         return pl.when(small).then(pl.lit(TERRITORY))
-    chain = pl.when(small).then(pl.lit(TERRITORY)).when((men < DETAIL_MEN) & (pers < DETAIL_PERS)).then(pl.lit(DETAIL))
+    chain = (
+        pl.when(small)
+        .then(pl.lit(TERRITORY))
+        .when((men < DETAIL_MEN) & (pers < DETAIL_PERS))
+        .then(pl.lit(DETAIL))
+    )
     sides = _sides(variable)
     if sides:
         return chain.when(_too_few(sides)).then(pl.lit(SIDE))
@@ -87,16 +95,19 @@ def publish(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The published table and the list of hidden cells.
 
-    `exact` holds rows of `tally.figures`; the table has level, code and the variables, null where hidden. The list
-    has level, code, variable, reason; rates printed 5 or 95 are in it though they are printed.
+    `exact` holds rows of `tally.figures`; the table has level, code and the variables, null where hidden. The
+    list has level, code, variable, reason; rates printed 5 or 95 are in it though they are printed.
     """
     reasons = exact.select("level", "code", *(reason(v).alias(v) for v in variables))
     shown = exact.select(
-        "level", "code", *(pl.when(reasons[v].is_null()).then(_rounded(v, precision)).alias(v) for v in variables)
+        "level",
+        "code",
+        *(pl.when(reasons[v].is_null()).then(_rounded(v, precision)).alias(v) for v in variables),
     )
     bounded = [
         pl.when(shown[v].is_in([LOW, HIGH])).then(pl.lit(BOUNDED)).otherwise(reasons[v]).alias(v)
-        for v in variables if is_rate(v)
+        for v in variables
+        if is_rate(v)
     ]
     hidden = reasons.with_columns(bounded).unpivot(
         index=["level", "code"], variable_name="variable", value_name="reason"

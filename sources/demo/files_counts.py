@@ -11,6 +11,7 @@ from sources.demo.caf import COUNTS, Districts
 from sources.demo.country import Country
 from sources.demo.files_geography import capitals
 from sources.demo.formats import NOTICE, Cell, delimited, numbers, workbook
+from sources.demo.tally import sums_by
 from sources.description import Edition
 from sources.tabular import ARRONDISSEMENT_MUNICIPAL
 
@@ -19,18 +20,19 @@ APART = 70  # one inhabitant in so many is counted apart, in another commune's t
 
 
 def arrondissements(country: Country) -> list[str]:
-    """The arrondissements that files of communes list: none where the parsers would take them for communes."""
+    """The arrondissements that files of communes list: none if the parsers take them for communes."""
     codes = pl.Series(sorted(set(country.arm.tolist()) - {""}))
     return codes.filter(codes.str.contains(ARRONDISSEMENT_MUNICIPAL)).to_list()
 
 
 def by_code(country: Country, level: str, year: int, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
     """Sums by territory of columns given by atom."""
-    frame = pl.DataFrame({"code": country.territory(level, year).tolist()} | dict(columns))
-    return frame.filter(pl.col("code") != "").group_by("code").sum().sort("code")
+    return sums_by(country.territory(level, year), columns)
 
 
-def city_by_arrondissement(country: Country, table: pl.DataFrame, arms: pl.DataFrame, year: int) -> pl.DataFrame:
+def city_by_arrondissement(
+    country: Country, table: pl.DataFrame, arms: pl.DataFrame, year: int
+) -> pl.DataFrame:
     """A table of communes where the big city is replaced by its arrondissements."""
     known = arms.filter(pl.col("code").is_in(arrondissements(country)))
     if not known.height:
@@ -50,30 +52,51 @@ def populations(country: Country, edition: Edition, columns: Mapping[str, np.nda
     com, arm = by_code(country, "COM", year, columns), by_code(country, "ARM", year, columns)
     listed = city_by_arrondissement(country, com, arm, year)
     if edition.layout == "classeur":
-        sheets = {m.sheet or "": _population_sheet(country, edition, m.level or "COM", listed, columns) for m in edition.members}
+        sheets = {
+            m.sheet or "": _population_sheet(country, edition, m.level or "COM", listed, columns)
+            for m in edition.members
+        }
         return {None: workbook(sheets)}
     table = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns))
     if edition.layout == "csv_codcom":
         table = table.select(
-            CODREG="REG", REG="Région", CODDEP="DEP", CODARR="CODARR", CODCAN="CODCAN", CODCOM="CODCOM",
-            COM="Commune", **_all(columns),
+            CODREG="REG",
+            REG="Région",
+            CODDEP="DEP",
+            CODARR="CODARR",
+            CODCAN="CODCAN",
+            CODCOM="CODCOM",
+            COM="Commune",
+            **_all(columns),
         )
         return {edition.members[0].path: delimited(numbers(table), end="\n")}
-    whole = com.filter(pl.col("code") == str(country.codes[year][0])) if listed.height > com.height else com.clear()
+    divided = listed.height > com.height
+    whole = com.filter(pl.lit(divided) & (pl.col("code") == str(country.codes[year][0])))
     last = whole.select(COM="code", Commune=_name(country, year), PMUN="PMUN")
     return {edition.members[0].path: delimited(numbers(pl.concat([table, last], how="diagonal")))}
 
 
 def comparateur_columns(
-    year: int, recent: Mapping[str, np.ndarray], old: Mapping[str, np.ndarray], registers: Mapping[str, np.ndarray]
+    year: int,
+    recent: Mapping[str, np.ndarray],
+    old: Mapping[str, np.ndarray],
+    registers: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Columns of the comparateur in INSEE's order, figures of Filosofi excepted."""
     now, before = f"P{year % 100}_", f"P{(year - 5) % 100}_"
     order = {
-        f"{now}POP": recent["POP"], f"{before}POP": old["POP"], "SUPERF": registers["SUPERF"],
-        "NAIS1318": registers["NAIS1318"], "DECE1318": registers["DECE1318"], f"{now}MEN": recent["MEN"],
-        "NAISD20": registers["NAISD20"], "DECESD20": registers["DECESD20"],
-        **{f"{now}{n}": recent[n] for n in ("LOG", "RP", "RSECOCC", "LOGVAC", "RP_PROP", "EMPLT", "EMPLT_SAL")},
+        f"{now}POP": recent["POP"],
+        f"{before}POP": old["POP"],
+        "SUPERF": registers["SUPERF"],
+        "NAIS1318": registers["NAIS1318"],
+        "DECE1318": registers["DECE1318"],
+        f"{now}MEN": recent["MEN"],
+        "NAISD20": registers["NAISD20"],
+        "DECESD20": registers["DECESD20"],
+        **{
+            f"{now}{n}": recent[n]
+            for n in ("LOG", "RP", "RSECOCC", "LOGVAC", "RP_PROP", "EMPLT", "EMPLT_SAL")
+        },
         f"{before}EMPLT": old["EMPLT"],
         **{f"{now}{n}": recent[n] for n in ("POP1564", "CHOM1564", "ACT1564")},
     }
@@ -113,18 +136,25 @@ def caf_districts(country: Country, edition: Edition, districts: Districts) -> t
     if edition.layout == "2016":
         cells = cells.with_columns(pl.all().str.replace(r"^(\d+)(\d{3})$", "${1}\u202f${2}"))
     names = [country.name("ARM" if c in country.arm else "COM", c, year) for c in communes.tolist()]
-    head = pl.DataFrame({
-        "CODGEO": [f"{c}{i}" for c, i in zip(communes.tolist(), rank.tolist(), strict=True)],
-        "LIBGEO": [f"Quartier {i} (fictif)" for i in rank.tolist()],
-        "DEPCOM": communes.tolist(), "LIBCOM": names, "EPCI": country.epci[year][districts.atom].tolist(),
-        "REG": country.territory("REG", year)[districts.atom].tolist(), "NOTE": [str(n) for n in districts.note],
-    })
+    head = pl.DataFrame(
+        {
+            "CODGEO": [f"{c}{i}" for c, i in zip(communes.tolist(), rank.tolist(), strict=True)],
+            "LIBGEO": [f"Quartier {i} (fictif)" for i in rank.tolist()],
+            "DEPCOM": communes.tolist(),
+            "LIBCOM": names,
+            "EPCI": country.epci[year][districts.atom].tolist(),
+            "REG": country.territory("REG", year)[districts.atom].tolist(),
+            "NOTE": [str(n) for n in districts.note],
+        }
+    )
     table = pl.concat([head, cells], how="horizontal").sort("CODGEO")
     if edition.data_year >= 2019:
         table = table.drop("LIBGEO", "DEPCOM", "LIBCOM", "EPCI", "REG")
-    hidden = pl.DataFrame({v: districts.hidden[v] for v in variables}).with_columns(
-        level=pl.lit("IRIS"), code=head["CODGEO"]
-    ).unpivot(index=["level", "code"], variable_name="variable", value_name="reason")
+    hidden = (
+        pl.DataFrame({v: districts.hidden[v] for v in variables})
+        .with_columns(level=pl.lit("IRIS"), code=head["CODGEO"])
+        .unpivot(index=["level", "code"], variable_name="variable", value_name="reason")
+    )
     data = delimited(table, encoding="utf-8-sig" if edition.data_year <= 2017 else "utf-8")
     return {None: data}, hidden.filter(pl.col("reason") != "")
 
@@ -142,8 +172,8 @@ def iris_numbers(communes: np.ndarray) -> list[str]:
 def caf_communes(country: Country, payments: Mapping[int, Mapping[str, np.ndarray]]) -> Files:
     """RSA and activity bonus by commune, every December in one file, rounded to 5 families and 100 euros.
 
-    Each year is in the geography of the following 1 January. Families without a known commune stand on a line of
-    their own, a hundredth of all.
+    Each year is in the geography of the following 1 January. Families without a known commune stand on a line
+    of their own, a hundredth of all.
     """
     blocks: list[pl.DataFrame] = []
     for year, columns in payments.items():
@@ -153,9 +183,17 @@ def caf_communes(country: Country, payments: Mapping[int, Mapping[str, np.ndarra
         names = [capitals(n) for n in table.select(_name(country, cog)).to_series()]
         lost = pl.DataFrame({n: [float(c.sum()) / 100] for n, c in columns.items()})
         exact = pl.concat([table.with_columns(nomcom=pl.Series(names)), lost], how="diagonal_relaxed")
-        blocks.append(exact.select(dtreffre=pl.lit(f"{year}-12"), numcomdo="code", nomcom="nomcom", **{
-            n: (_nearest(pl.col(n), 5) if n.startswith("indfoy") else _nearest(pl.col(n), 100)) for n in columns
-        }))
+        blocks.append(
+            exact.select(
+                dtreffre=pl.lit(f"{year}-12"),
+                numcomdo="code",
+                nomcom="nomcom",
+                **{
+                    n: (_nearest(pl.col(n), 5) if n.startswith("indfoy") else _nearest(pl.col(n), 100))
+                    for n in columns
+                },
+            )
+        )
     return {None: delimited(numbers(pl.concat(blocks)), encoding="utf-8-sig")}
 
 
@@ -176,18 +214,45 @@ def _place(country: Country, year: int) -> list[pl.Expr]:
     dep = pl.col("code").str.head(2)
     region = {d: country.name("REG", r, year) for d, r in country.regions.items()}
     return [
-        dep.replace_strict(country.regions).alias("REG"), dep.replace_strict(region).alias("Région"), dep.alias("DEP"),
+        dep.replace_strict(country.regions).alias("REG"),
+        dep.replace_strict(region).alias("Région"),
+        dep.alias("DEP"),
         pl.col("code").replace_strict(country.arrondissement, default="1").alias("CODARR"),
-        pl.lit("01").alias("CODCAN"), pl.col("code").str.tail(3).alias("CODCOM"), pl.col("code").alias("COM"),
+        pl.lit("01").alias("CODCAN"),
+        pl.col("code").str.tail(3).alias("CODCOM"),
+        pl.col("code").alias("COM"),
     ]
 
 
 _SHEET = {
-    "COM": ("Code région", "Nom de la région", "Code département", "Code arrondissement", "Code canton", "Code commune",
-            "Nom de la commune", "Population municipale", "Population comptée à part", "Population totale"),
-    "DEP": ("Code région", "Nom de la région", "Code département", "Nom du département", "Nombre de communes",
-            "Population municipale", "Population totale"),
-    "REG": ("Code région", "Nom de la région", "Nombre de communes", "Population municipale", "Population totale"),
+    "COM": (
+        "Code région",
+        "Nom de la région",
+        "Code département",
+        "Code arrondissement",
+        "Code canton",
+        "Code commune",
+        "Nom de la commune",
+        "Population municipale",
+        "Population comptée à part",
+        "Population totale",
+    ),
+    "DEP": (
+        "Code région",
+        "Nom de la région",
+        "Code département",
+        "Nom du département",
+        "Nombre de communes",
+        "Population municipale",
+        "Population totale",
+    ),
+    "REG": (
+        "Code région",
+        "Nom de la région",
+        "Nombre de communes",
+        "Population municipale",
+        "Population totale",
+    ),
 }
 
 
@@ -197,11 +262,18 @@ def _population_sheet(
     """Seven lines before the table, as INSEE lays them out."""
     year = edition.cog_year or edition.data_year
     head: list[tuple[Cell, ...]] = [
-        ("Populations légales du pays fictif",), (NOTICE,), ("en habitant",), ("Champ : pays fictif",),
-        (f"Date de référence statistique : 1er janvier {edition.data_year}",), ("Source :", "Recensement fictif"), (),
+        ("Populations légales du pays fictif",),
+        (NOTICE,),
+        ("en habitant",),
+        ("Champ : pays fictif",),
+        (f"Date de référence statistique : 1er janvier {edition.data_year}",),
+        ("Source :", "Recensement fictif"),
+        (),
     ]
     if level == "COM":
-        rows = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns)).drop("COM")
+        rows = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns)).drop(
+            "COM"
+        )
         return [*head, _SHEET[level], *rows.iter_rows()]
     zones = by_code(country, level, year, columns)
     communes = pl.Series(sorted(set(country.codes[year].tolist()))).str.head(2)

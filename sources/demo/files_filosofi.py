@@ -7,23 +7,29 @@ from collections.abc import Mapping
 import polars as pl
 
 from sources.demo import disclosure
-from sources.demo.country import METRO, Country
+from sources.demo.country import METRO, Country, words
 from sources.demo.disclosure import Precision
 from sources.demo.formats import NOTICE, Cell, delimited, numbers, whole, workbook
-from sources.demo.tally import COUNTS, GROUPS, LINES, RATES, SHARES
+from sources.demo.tally import COUNTS, LINES, RATES, SHARES
 from sources.description import Edition
 
 SHARES_CC = tuple(s for s in SHARES if s != "PTSAC")
 BASE_CC = (*COUNTS, "MED", *RATES, *SHARES_CC, "D1", "D9", "RD")
-SPREAD = ("Q1", "Q2", "Q3", "Q3_Q1", "D1", "D2", "D3", "D4", "D6", "D7", "D8", "D9", "RD", "S80S20", "GI")
+SPREAD = words("Q1 Q2 Q3 Q3_Q1 D1 D2 D3 D4 D6 D7 D8 D9 RD S80S20 GI")
+SIZE = (*COUNTS, "NBUC")
 DISTRIBUTION = {
-    "2014": ("NBMENFISC", "NBPERSMENFISC", "NBUC", *SPREAD, *(s for s in SHARES if s not in ("PACT", "PTSA", "PCHO"))),
-    "2015": ("NBMENFISC", "NBPERSMENFISC", "NBUC", *SPREAD, *SHARES_CC),
-    "default": ("NBMENFISC", "NBPERSMENFISC", "NBUC", *SPREAD, *SHARES_CC),
+    "2014": (*SIZE, *SPREAD, *(s for s in SHARES if s not in ("PACT", "PTSA", "PCHO"))),
+    "2015": (*SIZE, *SPREAD, *SHARES_CC),
+    "default": (*SIZE, *SPREAD, *SHARES_CC),
 }
+# Subgroups of the file on poverty, as prefixes; the first is everyone.
 POVERTY = (
-    "", *(g for g in GROUPS if g.startswith("AGE")), *(f"TME{k}" for k in range(1, 6)), "TOL1", "TOL2", "TLD2", "TLD3",
-    *(f"TYM{k}" for k in range(1, 7)), *(f"OPR{k}" for k in range(1, 7)),
+    "",
+    *(f"AGE{k}" for k in range(1, 7)),
+    *(f"TME{k}" for k in range(1, 6)),
+    *("TOL1", "TOL2", "TLD2", "TLD3"),
+    *(f"TYM{k}" for k in range(1, 7)),
+    *(f"OPR{k}" for k in range(1, 7)),
 )
 POVERTY_COLUMNS = tuple(f"{g}{v}" for g in POVERTY for v in (*LINES, "TP60Q2", "TP60IP"))
 _NO_YEAR = ("RD", "Q3_Q1")  # in the distribution files, these carry no year
@@ -48,7 +54,10 @@ def precision(source_id: str, edition: Edition) -> Precision:
 
 
 def write(
-    source_id: str, edition: Edition, country: Country, tables: Mapping[tuple[str, str | None], pl.DataFrame],
+    source_id: str,
+    edition: Edition,
+    country: Country,
+    tables: Mapping[tuple[str, str | None], pl.DataFrame],
     unavailable: str | None = None,
 ) -> dict[str | None, bytes]:
     """Bytes of the members, by path. `tables` holds the published figures by (level, table of the member).
@@ -60,9 +69,11 @@ def write(
     marked = edition.edition in MARKED_FROM[source_id]
     for member in edition.members:
         level = member.level or "COM"
-        shown = tables[level, member.table].with_columns(
-            code=pl.lit("1") if level == "METRO" else pl.col("code")
-        ).sort("code")
+        shown = (
+            tables[level, member.table]
+            .with_columns(code=pl.lit("1") if level == "METRO" else pl.col("code"))
+            .sort("code")
+        )
         if member.sheet:
             rows = _sheet(source_id, edition, country, shown, level, "s" if marked else None)
             if member.table == "au_dessus":
@@ -86,7 +97,12 @@ def _labels(country: Country, level: str, codes: list[str], year: int) -> list[s
 
 
 def _csv(
-    source_id: str, edition: Edition, country: Country, shown: pl.DataFrame, level: str, marked: bool,
+    source_id: str,
+    edition: Edition,
+    country: Country,
+    shown: pl.DataFrame,
+    level: str,
+    marked: bool,
     unavailable: str | None,
 ) -> bytes:
     """Decimal point and no padding in the base of 2018 and 2019; decimal comma elsewhere, padded."""
@@ -101,12 +117,18 @@ def _csv(
     body = shown.select("code", *names).with_columns(pl.col(n).cast(pl.Float64) for n in names)
     body = numbers(
         whole(body, [n for n in integers if n in names]),
-        comma=recent or distribution, pad=recent or distribution, mark="s" if marked else "",
+        comma=recent or distribution,
+        pad=recent or distribution,
+        mark="s" if marked else "",
     )
     if unavailable is not None:
         hidden = pl.col("code") == unavailable
-        body = body.with_columns(pl.when(hidden).then(pl.lit("nd")).otherwise(pl.col(n)).alias(n) for n in names)
-    body = body.rename(dict(zip(["code", *names], ["CODGEO", *_header(source_id, edition, names)], strict=True)))
+        body = body.with_columns(
+            pl.when(hidden).then(pl.lit("nd")).otherwise(pl.col(n)).alias(n) for n in names
+        )
+    body = body.rename(
+        dict(zip(["code", *names], ["CODGEO", *_header(source_id, edition, names)], strict=True))
+    )
     if not distribution:
         return delimited(body, end="\n" if recent else "\r\n")
     body = body.filter(pl.col(body.columns[1]) != "")  # these files leave out territories wholly hidden
@@ -139,4 +161,10 @@ def _sheet(
 def _second_table(rows: list[tuple[Cell, ...]]) -> list[tuple[Cell, ...]]:
     """Below a blank line, a table from another survey: it is no part of the edition."""
     first = rows[6]
-    return [(), ("Outre-mer fictif, autre enquête (fictif)",), (NOTICE,), rows[4], ("97", "Île fictive", *first[2:])]
+    return [
+        (),
+        ("Outre-mer fictif, autre enquête (fictif)",),
+        (NOTICE,),
+        rows[4],
+        ("97", "Île fictive", *first[2:]),
+    ]

@@ -1,4 +1,6 @@
-"""Bytes in the producers' formats: delimited text, workbooks, archives. The same content gives the same bytes."""
+"""Bytes in the producers' formats: delimited text, workbooks, archives. The same content gives the same
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,14 @@ Cell = str | int | float | None
 
 
 def delimited(
-    table: pl.DataFrame, *, separator: str = ";", end: str = "\r\n", encoding: str = "utf-8", quote: bool = False
+    table: pl.DataFrame,
+    *,
+    separator: str = ";",
+    end: str = "\r\n",
+    encoding: str = "utf-8",
+    quote: bool = False,
 ) -> bytes:
-    """A delimited file with a header; `utf-8-sig` writes a byte order mark. Columns are written as they are."""
+    """A delimited file with a header; `utf-8-sig` writes a byte order mark. Cells are written as text."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(
         buffer, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL
@@ -59,7 +66,9 @@ def whole(table: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
 def workbook(sheets: Mapping[str, Iterable[Sequence[Cell]]]) -> bytes:
     """An .xlsx file: sheets of rows, text as text and numbers as numbers, None as an empty cell."""
     buffer = io.BytesIO()
-    book = xlsxwriter.Workbook(buffer, {"in_memory": True, "strings_to_urls": False, "strings_to_formulas": False})
+    book = xlsxwriter.Workbook(
+        buffer, {"in_memory": True, "strings_to_urls": False, "strings_to_formulas": False}
+    )
     book.set_properties({"title": NOTICE, "created": datetime(*_BORN)})
     for name, rows in sheets.items():
         sheet = book.add_worksheet(name)

@@ -1,9 +1,11 @@
-"""Writes the fictional country under a folder, at the producers' own addresses: HOST/PATH of each declared URL."""
+"""Writes the fictional country under a folder, at the producers' own addresses: HOST/PATH of each declared
+URL.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,7 +19,7 @@ from sources.demo.disclosure import UNAVAILABLE, publish
 from sources.demo.formats import archive
 from sources.demo.households import Households, Year, draw, in_year
 from sources.demo.tally import LEVELS, Tally, figures, poverty, tally
-from sources.demo.truth import Part, Truth
+from sources.demo.truth import Hidden, Part, Truth
 from sources.description import Edition, Source, load_sources
 
 HOUSEHOLDS_PER_COMMUNE = 100_000 / 240
@@ -28,11 +30,19 @@ SUM_LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")
 # Years covered, first and last; other declared editions answer 404, as editions not yet published do. Old
 # workbooks (.xls) are not written either.
 COVERED = {
-    "insee_cog_communes": (2016, 2026), "insee_cog_evenements": (2016, 2026), "insee_cog_departements": (2016, 2026),
-    "insee_cog_regions": (2016, 2026), "insee_epci_ancien": (2014, 2019), "dgcl_epci": (2019, REFERENCE_COG),
-    "insee_appartenance": (2021, REFERENCE_COG), "insee_filosofi_cc": (2017, 2020),
-    "insee_filosofi_distribution": (2014, 2020), "insee_comparateur": (2018, 2018),
-    "insee_populations_legales": (2018, 2021), "cnaf_iris": (2016, 2019), "cnaf_commune": (2020, 2024),
+    "insee_cog_communes": (2016, 2026),
+    "insee_cog_evenements": (2016, 2026),
+    "insee_cog_departements": (2016, 2026),
+    "insee_cog_regions": (2016, 2026),
+    "insee_epci_ancien": (2014, 2019),
+    "dgcl_epci": (2019, REFERENCE_COG),
+    "insee_appartenance": (2021, REFERENCE_COG),
+    "insee_filosofi_cc": (2017, 2020),
+    "insee_filosofi_distribution": (2014, 2020),
+    "insee_comparateur": (2018, 2018),
+    "insee_populations_legales": (2018, 2021),
+    "cnaf_iris": (2016, 2019),
+    "cnaf_commune": (2020, 2024),
 }
 GEOGRAPHY: dict[str, Callable[[Country, Edition], dict[str | None, bytes]]] = {
     "insee_cog_communes": files_geography.communes,
@@ -46,12 +56,17 @@ log = logging.getLogger(__name__)
 
 
 def generate(
-    root: Path, *, seed: int = 1, communes: int = 240, households: int | None = None, reference: int = REFERENCE_COG
+    root: Path,
+    *,
+    seed: int = 1,
+    communes: int = 240,
+    households: int | None = None,
+    reference: int = REFERENCE_COG,
 ) -> Truth:
     """Writes every covered edition and returns what is true of the country.
 
-    communes: in 2014, at least 60. households: in 2018, as dense as by default when not given. reference: the COG
-    in which the truth is known besides that of each edition. The same arguments give the same bytes.
+    communes: in 2014, at least 60. households: in 2018, as dense as by default when not given. reference: the
+    COG in which the truth is known besides that of each edition. The same arguments give the same bytes.
     """
     country = build_country(communes)
     all_of = draw(country, seed, households or round(communes * HOUSEHOLDS_PER_COMMUNE))
@@ -61,9 +76,7 @@ def generate(
     for year in sorted(work.desk.years()):
         work.year(year)
     work.desk.close()
-    return Truth(
-        country, seed, work.thresholds, tuple(work.parts), tuple(work.hidden), work.desk.written
-    )
+    return Truth(country, seed, work.thresholds, tuple(work.parts), tuple(work.hidden), work.desk.written)
 
 
 def planned() -> list[tuple[Source, Edition]]:
@@ -104,7 +117,9 @@ class _Desk:
         return {e.data_year for s in sources for e in self.editions(s)}
 
     def put(self, source_id: str, edition: Edition, members: dict[str | None, bytes]) -> None:
-        """Takes the members of an edition; writes the file once every edition at its address has given its own."""
+        """Takes the members of an edition; writes the file once every edition at its address has given its
+        own.
+        """
         self.waiting.setdefault(edition.url, {}).update(members)
         parts = urlsplit(edition.url)
         self.written[source_id, edition.edition] = f"{parts.netloc}{unquote(parts.path)}"
@@ -113,7 +128,10 @@ class _Desk:
 
     def _write(self, edition: Edition, path: str) -> None:
         members = self.waiting.pop(edition.url)
-        data = members[None] if edition.format != "zip" else archive({p or "": b for p, b in sorted(members.items())})
+        if edition.format == "zip":
+            data = archive({path or "": member for path, member in sorted(members.items())})
+        else:
+            data = members[None]
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
@@ -132,7 +150,7 @@ class _Work:
     desk: _Desk
     thresholds: dict[int, float] = field(default_factory=dict[int, float])
     parts: list[Part] = field(default_factory=list[Part])
-    hidden: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
+    hidden: list[Hidden] = field(default_factory=list[Hidden])
     payments: dict[int, dict[str, np.ndarray]] = field(default_factory=dict[int, dict[str, np.ndarray]])
 
     def geography(self) -> None:
@@ -159,7 +177,9 @@ class _Work:
         if self.desk.editions("cnaf_commune", year):
             self._payments(of)
         editions = [
-            (s, e) for s in ("insee_filosofi_cc", "insee_filosofi_distribution") for e in self.desk.editions(s, year)
+            (s, e)
+            for s in ("insee_filosofi_cc", "insee_filosofi_distribution")
+            for e in self.desk.editions(s, year)
         ]
         comparateur = [e for e in self.desk.editions("insee_comparateur") if e.data_year + 1 == year]
         if editions or comparateur:
@@ -178,7 +198,10 @@ class _Work:
         for source_id, edition in editions:
             self._filosofi_edition(source_id, edition, year, exact)
         for edition in comparateur:
-            self._comparateur(edition, year.of.year, pl.concat([exact(lv, edition.cog_year or 0) for lv in ("COM", "ARM")]))
+            cog_year = edition.cog_year or 0
+            self._comparateur(
+                edition, year.of.year, pl.concat([exact("COM", cog_year), exact("ARM", cog_year)])
+            )
         for cog_year in sorted({e.cog_year or 0 for _, e in editions} | {self.reference}):
             frames = [truth.named(exact(level, cog_year), truth.FILOSOFI) for level in LEVELS]
             self.parts.append(Part(cog_year, year.of.year, pl.concat(frames)))
@@ -187,6 +210,9 @@ class _Work:
         self, source_id: str, edition: Edition, year: Tally, exact: Callable[[str, int], pl.DataFrame]
     ) -> None:
         cog_year = edition.cog_year or 0
+        nowhere = None
+        if (source_id, edition.edition) == ("insee_filosofi_cc", "2020"):
+            nowhere = str(self.country.codes[cog_year][np.flatnonzero(self.country.home == ISLAND)[0]])
         tables: dict[tuple[str, str | None], pl.DataFrame] = {}
         for member in edition.members:
             level = member.level or "COM"
@@ -204,22 +230,12 @@ class _Work:
             published = files_filosofi.variables(source_id, edition, member.table)
             shown, hidden = publish(source, published, files_filosofi.precision(source_id, edition))
             tables[level, member.table] = shown
-            self._hide(source_id, edition, hidden.with_columns(pl.col("variable").replace_strict(names)))
-        nowhere = None
-        if (source_id, edition.edition) == ("insee_filosofi_cc", "2020"):
-            nowhere = str(self.country.codes[cog_year][np.flatnonzero(self.country.home == ISLAND)[0]])
-            self._unavailable(source_id, edition, nowhere)
+            if member.level == "COM" and nowhere:
+                hidden = _unavailable(hidden, nowhere, published)
+            self._hide(source_id, edition, hidden, names)
         self.desk.put(
             source_id, edition, files_filosofi.write(source_id, edition, self.country, tables, nowhere)
         )
-
-    def _unavailable(self, source_id: str, edition: Edition, code: str) -> None:
-        """All figures of that commune are nd: it replaces any other reason."""
-        self.hidden[-1] = self.hidden[-1].filter(~((pl.col("level") == "COM") & (pl.col("code") == code)))
-        names = [truth.FILOSOFI[v] for v in files_filosofi.variables(source_id, edition, None)]
-        self._hide(source_id, edition, pl.DataFrame({"variable": names}).select(
-            pl.lit("COM").alias("level"), pl.lit(code).alias("code"), "variable", pl.lit(UNAVAILABLE).alias("reason"),
-        ))
 
     def _comparateur(self, edition: Edition, income_year: int, exact: pl.DataFrame) -> None:
         now, before = edition.data_year, edition.data_year - 5
@@ -233,8 +249,7 @@ class _Work:
         income = shown.select("code", *(pl.col(n).alias(f"{n}{income_year % 100}") for n in names))
         written = files_counts.comparateur(self.country, edition, columns, income)
         self.desk.put("insee_comparateur", edition, written)
-        self._hide("insee_comparateur", edition, hidden.with_columns(
-            pl.col("variable").replace_strict(truth.FILOSOFI)), year=income_year)
+        self._hide("insee_comparateur", edition, hidden, truth.FILOSOFI, year=income_year)
         self._sums(now, edition.cog_year, recent, truth.CENSUS)
         self._sums(before, edition.cog_year, {n: old[n] for n in ("POP", "EMPLT")}, truth.CENSUS)
         for column, (name, year) in truth.REGISTERS.items():
@@ -244,7 +259,7 @@ class _Work:
         districts = caf.by_district(self.all_of, of)
         written, hidden = files_counts.caf_districts(self.country, edition, districts)
         self.desk.put("cnaf_iris", edition, written)
-        self._hide("cnaf_iris", edition, hidden.with_columns(pl.col("variable").replace_strict(truth.CAF)))
+        self._hide("cnaf_iris", edition, hidden, truth.CAF)
         self._sums(of.year, edition.cog_year, caf.by_atom(self.all_of, of), truth.CAF)
 
     def _payments(self, of: Year) -> None:
@@ -256,12 +271,39 @@ class _Work:
             for edition in editions:
                 self.desk.put("cnaf_commune", edition, written)
 
-    def _hide(self, source_id: str, edition: Edition, hidden: pl.DataFrame, year: int | None = None) -> None:
-        self.hidden.append(hidden.select(
-            pl.lit(source_id).alias("source_id"), pl.lit(edition.edition).alias("edition"), "level", "code",
-            pl.lit(year or edition.data_year).alias("year"), "variable", "reason",
-        ))
+    def _hide(
+        self,
+        source_id: str,
+        edition: Edition,
+        cells: pl.DataFrame,
+        names: Mapping[str, str],
+        year: int | None = None,
+    ) -> None:
+        short = pl.Categorical  # there are millions of cells in a large country
+        light = cells.select(
+            pl.col("level").cast(short),
+            "code",
+            pl.col("variable").replace_strict(names).cast(short),
+            pl.col("reason").cast(short),
+        )
+        self.hidden.append(Hidden(source_id, edition.edition, year or edition.data_year, light))
 
-    def _sums(self, year: int, cog_year: int | None, columns: dict[str, np.ndarray], names: dict[str, str]) -> None:
+    def _sums(
+        self, year: int, cog_year: int | None, columns: dict[str, np.ndarray], names: dict[str, str]
+    ) -> None:
         for geography in sorted({cog_year or self.reference, self.reference}):
-            self.parts.append(Part(geography, year, truth.sums(self.country, SUM_LEVELS, geography, columns, names)))
+            self.parts.append(
+                Part(geography, year, truth.sums(self.country, SUM_LEVELS, geography, columns, names))
+            )
+
+
+def _unavailable(hidden: pl.DataFrame, code: str, variables: Sequence[str]) -> pl.DataFrame:
+    """All figures of that commune are nd: this replaces any other reason."""
+    rest = hidden.filter(~((pl.col("level") == "COM") & (pl.col("code") == code)))
+    cells = pl.DataFrame({"variable": variables}).select(
+        pl.lit("COM").alias("level"),
+        pl.lit(code).alias("code"),
+        "variable",
+        pl.lit(UNAVAILABLE, hidden.schema["reason"]).alias("reason"),
+    )
+    return pl.concat([rest, cells])

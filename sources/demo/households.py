@@ -1,11 +1,12 @@
 """The fictional households: drawn once from a seed, then read as they are in a given year.
 
-A household keeps its people, its tenure and its rank for life; its income moves every year. Whether it is there in
-a year depends on its atom's growth, so populations change while series stay comparable.
+A household keeps its people, its tenure and its rank for life; its income moves every year. Whether it is
+there in a year depends on its atom's growth, so populations change while series stay comparable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,15 @@ from sources.demo.country import DISTRICTS, Country
 REFERENCE_YEAR = 2018
 SPAN = range(2012, 2025)  # years in which households are known
 INCOME_GROWTH = 0.015  # a year
-CHILD_AGES = ((0, 2), (3, 5), (6, 10), (11, 13), (14, 14), (15, 17), (18, 24))  # classes of dependent children
+CHILD_AGES = (
+    (0, 2),
+    (3, 5),
+    (6, 10),
+    (11, 13),
+    (14, 14),
+    (15, 17),
+    (18, 24),
+)  # classes of dependent children
 UNDER_14 = slice(0, 4)
 AGE_CLASSES = 6  # of the tax referent: under 30, 30-39, 40-49, 50-59, 60-74, 75 or more
 COMPONENTS = ("PTSA", "PCHO", "PBEN", "PPEN", "PPAT", "PPFAM", "PPMINI", "PPLOGT", "PIMPOT")
@@ -30,7 +39,9 @@ _AGE_EFFECT = (-0.18, -0.05, 0.0, 0.08, 0.10, -0.02)  # on the logarithm of the 
 
 @dataclass(frozen=True)
 class Households:
-    """One cell per household ever present. Ages and tenure do not change; `standing` is the log of 2018 income."""
+    """One cell per household ever present. Ages and tenure do not change; `standing` is the log of 2018
+    income.
+    """
 
     atom: np.ndarray
     iris: np.ndarray  # 0, 1, ... inside the atom; 0 where the commune is not divided
@@ -85,10 +96,23 @@ def draw(country: Country, seed: int, households: int) -> Households:
     owner = rng.random(n) < 1 / (1 + np.exp(-(0.15 + 0.55 * (age - 3) + 2.0 * (standing - 9.95))))
     iris_count, iris = _draw_iris(country, size, atom, rng)
     return Households(
-        atom, iris, age, adults, children, persons, uc, owner, couple,
-        rng.random(n) < 0.04 + 0.12 / (1 + np.exp(6 * (standing - 9.6))), rng.random(n) < 0.07,
-        rng.random(n, dtype=np.float32), standing.astype(np.float32), rng.random(n, dtype=np.float32) * peak[atom],
-        growth, iris_count, seed,
+        atom,
+        iris,
+        age,
+        adults,
+        children,
+        persons,
+        uc,
+        owner,
+        couple,
+        rng.random(n) < 0.04 + 0.12 / (1 + np.exp(6 * (standing - 9.6))),
+        rng.random(n) < 0.07,
+        rng.random(n, dtype=np.float32),
+        standing.astype(np.float32),
+        rng.random(n, dtype=np.float32) * peak[atom],
+        growth,
+        iris_count,
+        seed,
     )
 
 
@@ -108,7 +132,13 @@ def in_year(all_of: Households, year: int) -> Year:
     relative = np.exp(all_of.standing[present].astype(np.float64) + noise) / 21_000
     living = relative * 21_000 * (1 + INCOME_GROWTH) ** elapsed
     return Year(
-        year, present, all_of.atom[present], all_of.persons[present], living, living * all_of.uc[present], relative
+        year,
+        present,
+        all_of.atom[present],
+        all_of.persons[present],
+        living,
+        living * all_of.uc[present],
+        relative,
     )
 
 
@@ -117,10 +147,10 @@ def taxed(all_of: Households, of: Year) -> np.ndarray:
     return of.relative * (0.9 + 0.2 * all_of.luck[of.present]) > 0.88
 
 
-def components(all_of: Households, of: Year) -> dict[str, np.ndarray]:
-    """Euros a year by component, taxes negative: their sum is the disposable income of each household."""
+def components(all_of: Households, of: Year) -> Iterator[tuple[str, np.ndarray]]:
+    """Euros a year by component, one after the other, taxes negative: their sum is the disposable income."""
     p, r = of.present, of.relative
-    kids = all_of.children[:, p].sum(axis=0)
+    kids = all_of.children[:, p].sum(axis=0, dtype=np.int8)
     tax = np.clip(0.06 + 0.12 * (r - 0.5), 0.01, 0.35)
     family = np.where(kids > 0, np.clip(0.08 * kids * (1.4 - r), 0, 0.25), 0.0)
     minima = np.clip((0.65 - r) * 1.1, 0, 0.4)
@@ -132,7 +162,7 @@ def components(all_of: Households, of: Year) -> dict[str, np.ndarray]:
     benefit = np.where(all_of.jobless[p], 0.55, 0.01) * work
     profit = np.where(all_of.freelance[p], 0.8, 0.0) * (work - benefit)
     shares = (work - benefit - profit, benefit, profit, pension, assets, family, minima, housing, -tax)
-    return {name: share * of.income for name, share in zip(COMPONENTS, shares, strict=True)}
+    return ((name, share * of.income) for name, share in zip(COMPONENTS, shares, strict=True))
 
 
 def _draw_atoms(country: Country, rng: np.random.Generator, households: int):
@@ -178,7 +208,9 @@ def _draw_children(rng: np.random.Generator, age: np.ndarray, couple: np.ndarray
 
 
 def _draw_iris(country: Country, size: np.ndarray, atom: np.ndarray, rng: np.random.Generator):
-    """Districts (IRIS) of the atoms large enough; every third has one more, a business park with few households."""
+    """Districts (IRIS) of the atoms large enough; every third has one more, a business park with few
+    households.
+    """
     people = 2.0 * size
     divided = people >= IRIS_FROM
     inhabited = np.where(divided, np.maximum(2, np.rint(people / IRIS_POPULATION)), 1).astype(np.int16)

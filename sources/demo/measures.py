@@ -1,7 +1,8 @@
-"""Exact statistics of groups of households: weighted quantiles, concentration, poverty. No territory is named here.
+"""Exact statistics of groups of households: weighted quantiles, concentration, poverty. No territory is named
+here.
 
-Everything is weighted by persons, as the producer does. A quantile of order q is the smallest standard of living
-such that the households at or below it hold at least a share q of the persons.
+Everything is weighted by persons, as the producer does. A quantile of order q is the smallest standard of
+living such that the households at or below it hold at least a share q of the persons.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ POVERTY_LINE = 0.6  # of the country's median
 class Ranking:
     """Households ranked by standard of living inside each group.
 
-    Households come poorest first. `group` is the group of each, from 0; a negative one leaves the household out.
-    Raises ValueError when a group has nobody or the households are not ranked.
+    Households come poorest first. `group` is the group of each, from 0; a negative one leaves the household
+    out. Raises ValueError when a group has nobody or the households are not ranked.
     """
 
     def __init__(self, living: np.ndarray, persons: np.ndarray, group: np.ndarray) -> None:
@@ -67,6 +68,8 @@ class Ranking:
 
 
 def poverty_threshold(living: np.ndarray, persons: np.ndarray) -> float:
-    """60 % of the median standard of living of all the persons given, in euros a year. Households poorest first."""
+    """60 % of the median standard of living of all the persons given, in euros a year. Households poorest
+    first.
+    """
     everyone = np.zeros(living.size, dtype=np.int64)
     return POVERTY_LINE * float(Ranking(living, persons, everyone).quantile(0.5)[0])

@@ -1,10 +1,12 @@
 """Sums by atom of one year of households, and the figures of territories made from them.
 
-One row per territory; figures are exact, neither rounded nor hidden. Names are the producer's, without the year.
+One row per territory; figures are exact, neither rounded nor hidden. Names are the producer's, without the
+year.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,7 @@ import polars as pl
 import polars.selectors as cs
 
 from sources.demo import measures
-from sources.demo.country import Country
+from sources.demo.country import Country, words
 from sources.demo.households import AGE_CLASSES, COMPONENTS, Households, Year, components, taxed
 
 LEVELS = ("COM", "ARM", "EPCI", "EPT", "ARR", "ZE", "DEP", "REG", "METRO")
@@ -24,9 +26,8 @@ GROUPS = (
 )
 COUNTS = ("NBMENFISC", "NBPERSMENFISC")
 RATES = ("PIMP", "TP60", *(f"TP60{g}" for g in GROUPS))  # %, of households then of persons
-SHARES = (
-    "PACT", "PTSAC", "PTSA", "PCHO", "PBEN", "PPEN", "PPAT", "PPSOC", "PPFAM", "PPMINI", "PPLOGT", "PIMPOT",
-)  # % of disposable income; PTSAC is wages and unemployment benefits together
+# % of disposable income; PTSAC is wages and unemployment benefits together
+SHARES = words("PACT PTSAC PTSA PCHO PBEN PPEN PPAT PPSOC PPFAM PPMINI PPLOGT PIMPOT")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,29 @@ class Tally:
     living: np.ndarray
     persons: np.ndarray
     atom: np.ndarray
-    sums: pl.DataFrame
+    sums: dict[str, np.ndarray]
+
+
+def numbered(of_atom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted codes of the territories given by atom, and the number of each atom's, -1 outside them ('')."""
+    codes, index = np.unique(of_atom, return_inverse=True)
+    return (codes[1:], index - 1) if codes[0] == "" else (codes, index)
+
+
+def sums_by(of_atom: np.ndarray, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """Sums by territory of columns given by atom: `code`, sorted, then the columns.
+
+    numpy adds in the order of the atoms, so that the last decimal does not depend on the machine.
+    """
+    codes, index = numbered(of_atom)
+    kept = index >= 0
+    sums = {
+        name: np.bincount(index[kept], column[kept], minlength=codes.size).astype(
+            np.int64 if column.dtype.kind in "iu" else np.float64
+        )
+        for name, column in columns.items()
+    }
+    return pl.DataFrame({"code": codes.tolist()} | sums)
 
 
 def tally(all_of: Households, of: Year) -> Tally:
@@ -66,41 +89,33 @@ def tally(all_of: Households, of: Year) -> Tally:
         sums |= both(inside, group) | both(inside & poor, f"{group}TP60")
     sums["uc"] = np.bincount(of.atom, all_of.uc[p], minlength=atoms)
     sums["income"] = np.bincount(of.atom, of.income, minlength=atoms)
-    for name, amount in components(all_of, of).items():
+    for name, amount in components(all_of, of):
         sums[name] = np.bincount(of.atom, amount, minlength=atoms)
         sums[f"{name}_men"] = np.bincount(of.atom[amount != 0], minlength=atoms)
-    return Tally(of, threshold, rank, living, persons, of.atom[rank], pl.DataFrame(sums))
+    return Tally(of, threshold, rank, living, persons, of.atom[rank], sums)
 
 
 def figures(country: Country, year: Tally, level: str, cog_year: int) -> pl.DataFrame:
     """Figures of the territories of one level in one geography, by code.
 
-    Counts of households and persons; quantiles in euros a year; rates and shares in %; GI between 0 and 1; TP60IP,
-    the intensity of poverty, and TP60Q2, the median of the poor, null where nobody is poor. Columns ending in
-    `_men` and `_pers` are the counts on which rules of secrecy bear.
+    Counts of households and persons; quantiles in euros a year; rates and shares in %; GI between 0 and 1;
+    TP60IP, the intensity of poverty, and TP60Q2, the median of the poor, null where nobody is poor. Columns
+    ending in `_men` and `_pers` are the counts on which rules of secrecy bear.
     """
-    of_atom = country.territory(level, cog_year)
-    codes, index = np.unique(of_atom, return_inverse=True)
-    if codes[0] == "":
-        codes, index = codes[1:], index - 1
-    kept = index >= 0
-    sums = {
-        name: np.bincount(index[kept], column.to_numpy()[kept], minlength=codes.size)
-        for name, column in zip(year.sums.columns, year.sums.get_columns(), strict=True)
-    }
-    counts = [n for n in sums if n.endswith(("_men", "_pers"))]
-    frame = pl.DataFrame({"code": codes.tolist()} | sums).with_columns(pl.col(counts).cast(pl.Int64))
+    _, index = numbered(country.territory(level, cog_year))
     group = index[year.atom]
-    return frame.with_columns(
-        pl.lit(level).alias("level"), *_ratios(), **_spread(year, group)
-    ).with_columns(
-        RD=pl.col("D9") / pl.col("D1"), Q3_Q1=pl.col("Q3") - pl.col("Q1")
+    return (
+        sums_by(country.territory(level, cog_year), year.sums)
+        .with_columns(pl.lit(level).alias("level"), *_ratios(), **_spread(year, group))
+        .with_columns(RD=pl.col("D9") / pl.col("D1"), Q3_Q1=pl.col("Q3") - pl.col("Q1"))
     )
 
 
 def _ratios() -> list[pl.Expr]:
     parts = {
-        "PACT": ("PTSA", "PCHO", "PBEN"), "PTSAC": ("PTSA", "PCHO"), "PPSOC": ("PPFAM", "PPMINI", "PPLOGT"),
+        "PACT": ("PTSA", "PCHO", "PBEN"),
+        "PTSAC": ("PTSA", "PCHO"),
+        "PPSOC": ("PPFAM", "PPMINI", "PPLOGT"),
         **{c: (c,) for c in COMPONENTS},
     }
     rates = {"PIMP": ("taxed_men", "all_men")} | {line: (f"{line}_pers", "all_pers") for line in LINES}
@@ -126,9 +141,10 @@ def _spread(year: Tally, group: np.ndarray) -> dict[str, pl.Series]:
 def poverty(country: Country, all_of: Households, year: Tally, level: str, cog_year: int) -> pl.DataFrame:
     """Poverty of everyone and of subgroups in the territories of one level, by code.
 
-    For each prefix ('' for everyone, AGE1, TOL2...): TP40, TP50, TP60 in %; TP60Q2, the median of the poor in euros;
-    TP60IP, the intensity, between 0 and 1; null where the subgroup is empty, or has no poor. Columns ending in
-    `_men` and `_pers` count households and persons of the subgroup (`all` for everyone) and below each line.
+    For each prefix ('' for everyone, AGE1, TOL2...): TP40, TP50, TP60 in %; TP60Q2, the median of the poor in
+    euros; TP60IP, the intensity, between 0 and 1; null where the subgroup is empty, or has no poor. Columns
+    ending in `_men` and `_pers` count households and persons of the subgroup (`all` for everyone) and below
+    each line.
     """
     codes, group = np.unique(country.territory(level, cog_year), return_inverse=True)
     group = group[year.of.atom]
@@ -156,26 +172,34 @@ def _counts(of: Year, group: np.ndarray, groups: int, who: np.ndarray, name: str
 
 
 def _subgroups(all_of: Households, of: Year) -> dict[str, np.ndarray]:
-    """Households of each subgroup, by prefix: age of the referent, size, tenure, type of family, main income."""
+    """Households of each subgroup, by prefix: age of the referent, size, tenure, family, main income."""
     p = of.present
     kids, couple = all_of.children[:, p].sum(axis=0), all_of.couple[p]
     owner, luck, size = all_of.owner[p], all_of.luck[p], of.persons
-    parts = components(all_of, of)
+    parts = dict(components(all_of, of))
     main = np.argmax([parts[c] for c in ("PTSA", "PCHO", "PBEN", "PPEN", "PPAT")], axis=0)
     alone, single = ~couple & (kids == 0), ~couple & (kids > 0)
     return {
         "": np.ones(p.size, dtype=bool),
         **{f"AGE{k + 1}": all_of.age[p] == k + 1 for k in range(AGE_CLASSES)},
         **{f"TME{k}": size == k if k < 5 else size >= 5 for k in range(1, 6)},
-        "TOL1": owner, "TOL2": ~owner, "TLD2": ~owner & (luck < 0.55), "TLD3": ~owner & (luck >= 0.55),
-        "TYM1": alone & (luck < 0.45), "TYM2": alone & (luck >= 0.45), "TYM3": couple & (kids == 0),
-        "TYM4": couple & (kids > 0), "TYM5": single & (luck >= 0.05), "TYM6": single & (luck < 0.05),
-        **{f"OPR{k + 1}": main == k for k in range(5)}, "OPR6": np.zeros(p.size, dtype=bool),
+        "TOL1": owner,
+        "TOL2": ~owner,
+        "TLD2": ~owner & (luck < 0.55),
+        "TLD3": ~owner & (luck >= 0.55),
+        "TYM1": alone & (luck < 0.45),
+        "TYM2": alone & (luck >= 0.45),
+        "TYM3": couple & (kids == 0),
+        "TYM4": couple & (kids > 0),
+        "TYM5": single & (luck >= 0.05),
+        "TYM6": single & (luck < 0.05),
+        **{f"OPR{k + 1}": main == k for k in range(5)},
+        "OPR6": np.zeros(p.size, dtype=bool),
     }
 
 
 def _median(year: Tally, group: np.ndarray, groups: int) -> np.ndarray:
-    """Median standard of living of the households given a group (others are negative), nan for empty groups."""
+    """Median standard of living of the households given a group (not negative), nan for empty groups."""
     ranked = group[year.rank]
     present, inverse = np.unique(ranked[ranked >= 0], return_inverse=True)
     median = np.full(groups, np.nan)

@@ -1,4 +1,6 @@
-"""What is known of the fictional country: exact figures, hidden cells, changes of code. Ground truth for tests."""
+"""What is known of the fictional country: exact figures, hidden cells, changes of code. Ground truth for
+tests.
+"""
 
 from __future__ import annotations
 
@@ -10,61 +12,112 @@ from itertools import permutations
 import numpy as np
 import polars as pl
 
-from sources.demo.country import Country
-from sources.demo.files_filosofi import POVERTY
+from sources.demo.country import Country, words
+from sources.demo.files_filosofi import POVERTY, SPREAD
+from sources.demo.tally import SHARES, sums_by
 
 # The producer's names (without the year) -> the core's.
 _AGES = ("lt30", "30t39", "40t49", "50t59", "60t74", "ge75")
 _GROUPS = {
     **{f"AGE{i}": f"rf_{a}" for i, a in enumerate(_AGES, 1)},
-    **{f"TME{i}": f"taille_{i}" for i in range(1, 5)}, "TME5": "taille_5p",
-    "TOL1": "prop", "TOL2": "loc", "TLD2": "loc_social", "TLD3": "loc_prive",
-    "TYM1": "homme_seul", "TYM2": "femme_seule", "TYM3": "couple_sans_enfant", "TYM4": "couple_avec_enfant",
-    "TYM5": "monoparentale", "TYM6": "complexe",
-    "OPR1": "source_salaires", "OPR2": "source_chomage", "OPR3": "source_independant", "OPR4": "source_pensions",
-    "OPR5": "source_patrimoine", "OPR6": "source_nulle",
+    **{f"TME{i}": f"taille_{i}" for i in range(1, 5)},
+    "TME5": "taille_5p",
+    "TOL1": "prop",
+    "TOL2": "loc",
+    "TLD2": "loc_social",
+    "TLD3": "loc_prive",
+    "TYM1": "homme_seul",
+    "TYM2": "femme_seule",
+    "TYM3": "couple_sans_enfant",
+    "TYM4": "couple_avec_enfant",
+    "TYM5": "monoparentale",
+    "TYM6": "complexe",
+    "OPR1": "source_salaires",
+    "OPR2": "source_chomage",
+    "OPR3": "source_independant",
+    "OPR4": "source_pensions",
+    "OPR5": "source_patrimoine",
+    "OPR6": "source_nulle",
 }
-_POOR = {"TP40": "tp40", "TP50": "tp50", "TP60": "tp60", "TP60Q2": "tp60_median_pauvres", "TP60IP": "tp60_intensite"}
+_POOR = {
+    "TP40": "tp40",
+    "TP50": "tp50",
+    "TP60": "tp60",
+    "TP60Q2": "tp60_median_pauvres",
+    "TP60IP": "tp60_intensite",
+}
 FILOSOFI = {
-    "NBMENFISC": "nb_men", "NBPERSMENFISC": "nb_pers", "NBUC": "nb_uc", "MED": "med", "PIMP": "pimp", "TP60": "tp60",
+    "NBMENFISC": "nb_men",
+    "NBPERSMENFISC": "nb_pers",
+    "NBUC": "nb_uc",
+    "MED": "med",
+    "PIMP": "pimp",
+    "TP60": "tp60",
     **{f"TP60{g}": f"tp60_{name}" for g, name in _GROUPS.items() if g[:3] in ("AGE", "TOL")},
-    **{s: s.lower() for s in (
-        "PACT", "PTSAC", "PTSA", "PCHO", "PBEN", "PPEN", "PPAT", "PPSOC", "PPFAM", "PPMINI", "PPLOGT", "PIMPOT", "RD",
-        "Q1", "Q2", "Q3", "Q3_Q1", "D1", "D2", "D3", "D4", "D6", "D7", "D8", "D9", "S80S20",
-    )},
+    **{s: s.lower() for s in (*SHARES, *SPREAD, "RD") if s != "GI"},
     "GI": "gini",
 }
-POOR = {
-    f"{g}{base}": f"{name}_{_GROUPS[g]}" if g else name for g in POVERTY for base, name in _POOR.items()
-}
+POOR = {f"{g}{base}": f"{name}_{_GROUPS[g]}" if g else name for g in POVERTY for base, name in _POOR.items()}
 CENSUS = {
-    "POP": "pop", "MEN": "men", "LOG": "log", "RP": "rp", "RSECOCC": "rsecocc", "LOGVAC": "logvac",
-    "RP_PROP": "rp_prop", "EMPLT": "emplt", "EMPLT_SAL": "emplt_sal", "POP1564": "pop1564", "CHOM1564": "chom1564",
-    "ACT1564": "act1564",
+    n: n.lower()
+    for n in words("POP MEN LOG RP RSECOCC LOGVAC RP_PROP EMPLT EMPLT_SAL POP1564 CHOM1564 ACT1564")
 }
 REGISTERS = {
-    "NAISD20": ("naissances", 2020), "DECESD20": ("deces", 2020),
-    "NAIS1318": ("naissances_periode", 2018), "DECE1318": ("deces_periode", 2018),
+    "NAISD20": ("naissances", 2020),
+    "DECESD20": ("deces", 2020),
+    "NAIS1318": ("naissances_periode", 2018),
+    "DECE1318": ("deces_periode", 2018),
 }
 POPULATIONS = {"PMUN": "pmun", "PCAP": "pcap", "PTOT": "ptot"}
 CAF = {
-    "A": "alloc", "PERCOU": "personnes", "AI": "isoles", "AM": "mono", "ACSSENF": "couple_sans_enfant",
-    "ACAVENF": "couple_avec_enfant", "AC3ENF": "couple_3_enfants", "ENF": "enfants", "ENF_2": "enfants_0_2",
-    "ENF_3_5": "enfants_3_5", "ENF_6_10": "enfants_6_10", "ENF_11_14": "enfants_11_14",
-    "ENF_15_17": "enfants_15_17", "ENF_18_24": "enfants_18_24", "A_ETUD": "etudiants",
-    "A_NETUD_24": "non_etudiants_lt25", "AAL": "aal", "AAPL": "aapl", "AAAH": "aah", "APPA": "ppa", "ARSAS": "rsa",
-    "APRES50": "prestations_50", "APRES100": "prestations_100",
+    "A": "alloc",
+    "PERCOU": "personnes",
+    "AI": "isoles",
+    "AM": "mono",
+    "ACSSENF": "couple_sans_enfant",
+    "ACAVENF": "couple_avec_enfant",
+    "AC3ENF": "couple_3_enfants",
+    "ENF": "enfants",
+    "ENF_2": "enfants_0_2",
+    "ENF_3_5": "enfants_3_5",
+    "ENF_6_10": "enfants_6_10",
+    "ENF_11_14": "enfants_11_14",
+    "ENF_15_17": "enfants_15_17",
+    "ENF_18_24": "enfants_18_24",
+    "A_ETUD": "etudiants",
+    "A_NETUD_24": "non_etudiants_lt25",
+    "AAL": "aal",
+    "AAPL": "aapl",
+    "AAAH": "aah",
+    "APPA": "ppa",
+    "ARSAS": "rsa",
+    "APRES50": "prestations_50",
+    "APRES100": "prestations_100",
 }
-PAYMENTS = {"indfoy_rsa": "rsa", "indmtt_rsa": "rsa_montant", "indfoy_ppa": "ppa", "indmtt_ppa": "ppa_montant"}
+PAYMENTS = {
+    "indfoy_rsa": "rsa",
+    "indmtt_rsa": "rsa_montant",
+    "indfoy_ppa": "ppa",
+    "indmtt_ppa": "ppa_montant",
+}
 PERCENT = ("tp60_intensite",)  # printed as a proportion, kept in percent
 
 VALUES = {
-    "cog_year": pl.Int16, "level": pl.String, "code": pl.String, "year": pl.Int16, "variable": pl.String,
+    "cog_year": pl.Int16,
+    "level": pl.String,
+    "code": pl.String,
+    "year": pl.Int16,
+    "variable": pl.String,
     "value": pl.Float64,
 }
 MASKED = {
-    "source_id": pl.String, "edition": pl.String, "level": pl.String, "code": pl.String, "year": pl.Int16,
-    "variable": pl.String, "reason": pl.String,
+    "source_id": pl.String,
+    "edition": pl.String,
+    "level": pl.String,
+    "code": pl.String,
+    "year": pl.Int16,
+    "variable": pl.String,
+    "reason": pl.String,
 }
 
 
@@ -78,6 +131,16 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """What one edition does not print as it is: level, code, variable (the core's name), reason."""
+
+    source_id: str
+    edition: str
+    year: int
+    cells: pl.DataFrame
+
+
+@dataclass(frozen=True)
 class Truth:
     """The fictional country as it is, whatever is published of it."""
 
@@ -85,44 +148,63 @@ class Truth:
     seed: int
     thresholds: Mapping[int, float]  # year -> poverty line, euros a year
     parts: tuple[Part, ...]
-    hidden: tuple[pl.DataFrame, ...]
+    hidden: tuple[Hidden, ...]
     files: Mapping[tuple[str, str], str]  # (source_id, edition) -> path under the root
 
     @cached_property
     def values(self) -> pl.DataFrame:
         """Exact figures, hidden by nobody: (cog_year, level, code, year, variable, value).
 
-        Units are the core's: counts, euros per consumption unit and year, percent, gini from 0 to 1. The level
-        METRO has the code FM. A rate that does not exist (nobody in the subgroup) has no row.
+        Units are the core's: counts, euros per consumption unit and year, percent, gini from 0 to 1. The
+        level METRO has the code FM. A rate that does not exist (nobody in the subgroup) has no row.
         """
         return pl.concat(
             part.wide.unpivot(index=["level", "code"], variable_name="variable", value_name="value")
             .drop_nulls("value")
             .select(
-                pl.lit(part.cog_year).alias("cog_year"), "level", "code", pl.lit(part.year).alias("year"),
-                "variable", "value",
-            ).cast(VALUES)  # pyright: ignore[reportArgumentType]
+                pl.lit(part.cog_year).alias("cog_year"),
+                "level",
+                "code",
+                pl.lit(part.year).alias("year"),
+                "variable",
+                "value",
+            )
+            .cast(VALUES)  # pyright: ignore[reportArgumentType]
             for part in self.parts
         )
 
     @cached_property
     def masked(self) -> pl.DataFrame:
-        """Cells that the producer does not print as they are, and why: (source_id, edition, level, code, year,
-        variable, reason). Reasons are those of `disclosure` and `caf`; `borne` is a rate printed 5 or 95.
+        """Cells that the producer does not print as they are, and why: (source_id, edition, level, code,
+        year, variable, reason). Reasons are those of `disclosure` and `caf`; `borne` is a rate printed 5 or
+        95.
         """
-        return pl.concat(h.cast(MASKED) for h in self.hidden)  # pyright: ignore[reportArgumentType]
+        return pl.concat(
+            h.cells.select(
+                pl.lit(h.source_id).alias("source_id"),
+                pl.lit(h.edition).alias("edition"),
+                "level",
+                "code",
+                pl.lit(h.year).alias("year"),
+                "variable",
+                "reason",
+            ).cast(MASKED)  # pyright: ignore[reportArgumentType]
+            for h in self.hidden
+        )
 
     @cached_property
     def passage(self) -> pl.DataFrame:
         """Where communes are in other years: (from_year, from_code, to_year, to_code, share, kind).
 
-        For every ordered pair of years, rows where a commune is not, whole and alone, the same code. `share` is 1
-        when it is there whole, null when it is divided; `kind` tells what happened forward: split, else merge, else
-        recode.
+        For every ordered pair of years, rows where a commune is not, whole and alone, the same code. `share`
+        is 1 when it is there whole, null when it is divided; `kind` tells what happened forward: split, else
+        merge, else recode.
         """
         rows: list[tuple[int, str, int, str, float | None, str]] = []
         for a, b in permutations(sorted(self.country.codes), 2):
-            pairs = sorted(set(zip(self.country.codes[a].tolist(), self.country.codes[b].tolist(), strict=True)))
+            pairs = sorted(
+                set(zip(self.country.codes[a].tolist(), self.country.codes[b].tolist(), strict=True))
+            )
             images, origins = _count(p[0] for p in pairs), _count(p[1] for p in pairs)
             pieces, wholes = (images, origins) if a < b else (origins, images)
             for x, y in pairs:
@@ -147,24 +229,29 @@ class Truth:
 def named(frame: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
     """The figures of a frame under the core's names, in the core's units."""
     kept = {old: new for old, new in names.items() if old in frame.columns}
-    return frame.select("level", "code", *(
-        (100 * pl.col(old) if new.startswith(PERCENT) else pl.col(old)).cast(pl.Float64).alias(new)
-        for old, new in kept.items()
-    ))
+    return frame.select(
+        "level",
+        "code",
+        *(
+            (100 * pl.col(old) if new.startswith(PERCENT) else pl.col(old)).cast(pl.Float64).alias(new)
+            for old, new in kept.items()
+        ),
+    )
 
 
 def sums(
-    country: Country, levels: tuple[str, ...], cog_year: int, columns: Mapping[str, np.ndarray],
+    country: Country,
+    levels: tuple[str, ...],
+    cog_year: int,
+    columns: Mapping[str, np.ndarray],
     names: Mapping[str, str],
 ) -> pl.DataFrame:
     """Sums by territory of columns given by atom, under the core's names."""
-    frames = [
-        pl.DataFrame({"code": country.territory(level, cog_year).tolist()} | {names[n]: c for n, c in columns.items()})
-        .filter(pl.col("code") != "").group_by("code").sum().sort("code")
-        .select(pl.lit(level).alias("level"), "code", pl.exclude("code").cast(pl.Float64))
+    renamed = {names[n]: column.astype(np.float64) for n, column in columns.items()}
+    return pl.concat(
+        sums_by(country.territory(level, cog_year), renamed).select(pl.lit(level).alias("level"), pl.all())
         for level in levels
-    ]
-    return pl.concat(frames)
+    )
 
 
 def _count(codes) -> dict[str, int]:

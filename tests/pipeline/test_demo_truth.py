@@ -1,4 +1,6 @@
-"""The fictional country read by the real parsers: every figure published is the truth, rounded; the rest is hidden."""
+"""The fictional country read by the real parsers: every figure published is the truth, rounded; the rest is
+hidden.
+"""
 
 from __future__ import annotations
 
@@ -51,25 +53,33 @@ def test_every_edition_is_read(demo: tuple[Path, Truth], key: tuple[str, str]) -
     assert read(demo, key).height > 0
 
 
-def unit(row: pl.Expr = pl.col("variable")) -> pl.Expr:
+def unit() -> pl.Expr:
     """How far from the truth the producer's rounding can be, by variable and level; Filosofi from 2016 on."""
-    commune = pl.col("level").is_in(["COM", "ARM"])
+    row, commune = pl.col("variable"), pl.col("level").is_in(["COM", "ARM"])
     rate = row.str.starts_with("tp") & ~row.str.contains("median|intensite") | (row == "pimp")
     return (
-        pl.when(row.is_in(EUROS) | row.str.contains("median")).then(5.0)
-        .when(row.is_in(["nb_men", "nb_pers"])).then(0.0)
-        .when(row == "gini").then(0.0005)
-        .when(rate & commune).then(0.5)
+        pl.when(row.is_in(EUROS) | row.str.contains("median"))
+        .then(5.0)
+        .when(row.is_in(["nb_men", "nb_pers"]))
+        .then(0.0)
+        .when(row == "gini")
+        .then(0.0005)
+        .when(rate & commune)
+        .then(0.5)
         .otherwise(0.05)
     )
 
 
 @pytest.mark.parametrize("key", FILOSOFI, ids=" ".join)
-def test_filosofi_publishes_the_truth_rounded_or_hides_it(demo: tuple[Path, Truth], key: tuple[str, str]) -> None:
+def test_filosofi_publishes_the_truth_rounded_or_hides_it(
+    demo: tuple[Path, Truth], key: tuple[str, str]
+) -> None:
     rows = known(demo, key)
     published = rows.filter(pl.col("value").is_not_null())
     assert published.height > 0
-    assert published["reason"].null_count() == published.height, published.filter(pl.col("reason").is_not_null())
+    assert published["reason"].null_count() == published.height, published.filter(
+        pl.col("reason").is_not_null()
+    )
     assert published["value_exact"].null_count() == 0
     off = published.with_columns(gap=(pl.col("value") - pl.col("value_exact")).abs(), unit=unit())
     worst = off.filter(pl.col("gap") > pl.col("unit") + 1e-6)
@@ -95,22 +105,29 @@ def test_each_reason_shows_as_its_status(demo: tuple[Path, Truth], key: tuple[st
 
 def test_the_reissue_differs_on_merged_communes_only(demo: tuple[Path, Truth]) -> None:
     first, second = (
-        known(demo, ("insee_filosofi_cc", e)).filter((pl.col("level") == "COM") & (pl.col("variable") == "nb_men"))
+        known(demo, ("insee_filosofi_cc", e)).filter(
+            (pl.col("level") == "COM") & (pl.col("variable") == "nb_men")
+        )
         for e in ("2019-geo2021", "2019-geo2022")
     )
-    changed = first.select("code", "value").join(
-        second.select("code", "value"), on="code", how="full", coalesce=True
-    ).filter(pl.col("value").ne_missing(pl.col("value_right")))
+    changed = (
+        first.select("code", "value")
+        .join(second.select("code", "value"), on="code", how="full", coalesce=True)
+        .filter(pl.col("value").ne_missing(pl.col("value_right")))
+    )
     passage = demo[1].passage.filter((pl.col("from_year") == 2021) & (pl.col("to_year") == 2022))
     touched = {*passage["from_code"], *passage["to_code"]}
     assert touched
     assert set(changed["code"]) <= touched
 
 
-@pytest.mark.parametrize("key", [k for k in VALUES if k[0] in ("insee_populations_legales", "insee_comparateur")],
-                         ids=" ".join)
+@pytest.mark.parametrize(
+    "key", [k for k in VALUES if k[0] in ("insee_populations_legales", "insee_comparateur")], ids=" ".join
+)
 def test_census_figures_are_the_sums_of_the_atoms(demo: tuple[Path, Truth], key: tuple[str, str]) -> None:
-    rows = known(demo, key).filter(pl.col("reason").is_null() & ~pl.col("variable").is_in(["pimp", "med", "tp60"]))
+    rows = known(demo, key).filter(
+        pl.col("reason").is_null() & ~pl.col("variable").is_in(["pimp", "med", "tp60"])
+    )
     assert rows.height > 0
     off = rows.filter(((pl.col("value") - pl.col("value_exact")).abs() > 1e-6).fill_null(True))
     assert off.height == 0, off.select(*KEY, "value", "value_exact")
@@ -151,9 +168,13 @@ def test_poverty_of_an_epci_is_that_of_its_households(demo: tuple[Path, Truth]) 
     assert line == truth.thresholds[2018]
     siren = truth.country.territory("EPCI", 2021)[of.atom]
     rows = known(demo, ("insee_filosofi_cc", "2018-csv"))
-    for code, printed in rows.filter(
-        (pl.col("level") == "EPCI") & (pl.col("variable") == "tp60") & pl.col("value").is_not_null()
-    ).select("code", "value").iter_rows():
+    for code, printed in (
+        rows.filter(
+            (pl.col("level") == "EPCI") & (pl.col("variable") == "tp60") & pl.col("value").is_not_null()
+        )
+        .select("code", "value")
+        .iter_rows()
+    ):
         poor = people = 0
         for living, persons in zip(of.living[siren == code], of.persons[siren == code], strict=True):
             people += int(persons)
@@ -168,7 +189,11 @@ def test_passage_is_what_the_events_say(demo: tuple[Path, Truth]) -> None:
     events = read(demo, ("insee_cog_evenements", "2026"))
     found = passage(events, range(2014, 2027))
     key = ["from_year", "from_code", "to_year", "to_code"]
-    assert found.sort(key).select(*key, "share", "kind").equals(demo[1].passage.sort(key).select(*key, "share", "kind"))
+    assert (
+        found.sort(key)
+        .select(*key, "share", "kind")
+        .equals(demo[1].passage.sort(key).select(*key, "share", "kind"))
+    )
     assert set(found["kind"]) == {"merge", "split", "recode"}
 
 

@@ -245,6 +245,11 @@ def test_a_late_listing_corrected_at_the_source_is_reported() -> None:
         dated_as_listed(events((50, date(2017, 5, 1), "COM A", "COM B")), LATE)
 
 
+def test_late_listings_leave_a_country_without_these_communes_alone() -> None:
+    elsewhere = events((50, date(2016, 5, 1), "COM X", "COM Y"))
+    assert dated_as_listed(elsewhere, LATE).equals(elsewhere)
+
+
 def test_convert_keeps_what_does_not_change_and_refuses_unknown_years() -> None:
     table = passage(events(*merger(NEW_YEAR_18, "A", "A", "B")), [2017, 2018])
     moved = convert(["A", "B", "C", "C"], table, 2017, 2018)

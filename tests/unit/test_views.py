@@ -1,0 +1,187 @@
+"""The French views and macros, on figures whose answers are known by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pytest
+import release_sample as sample
+
+from warehouse.release import Releases
+
+NARROW = "\u202f"
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    releases = Releases(tmp_path_factory.mktemp("data"))
+    sample.publish(releases)
+    with duckdb.connect(str(releases.database), read_only=True) as connection:
+        yield connection
+
+
+def rows(database: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
+    return database.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ("44, NULL, NULL, 'A'", "44"),
+        ("12.5, 12.4, 12.6, 'A'", "12,5"),
+        ("13960.4, NULL, NULL, 'A'", f"13{NARROW}960"),
+        ("0.257, NULL, NULL, 'A'", "0,26"),
+        ("-0.001, NULL, NULL, 'A'", "0"),
+        ("41, NULL, NULL, 'E'", "≈ 41"),
+        ("41, NULL, NULL, 'P'", "41 (p)"),
+        ("NULL, 0, 5, 'Q'", "≤ 5"),
+        ("NULL, 95, 100, 'Q'", "≥ 95"),
+        ("NULL, 120, NULL, 'Q'", "≥ 120"),
+        ("NULL, 10, 20, 'Q'", "entre 10 et 20"),
+        ("NULL, 0, NULL, 'Q'", "secret"),
+        ("NULL, NULL, NULL, 'Q'", "secret"),
+        ("NULL, NULL, NULL, 'O'", "non disponible"),
+        ("NULL, NULL, NULL, 'M'", "sans objet"),
+        ("NULL, NULL, NULL, 'N'", "non significatif"),
+        ("NULL, NULL, NULL, 'L'", "non collecté"),
+    ],
+)
+def test_valeur_affichee(database: duckdb.DuckDBPyConnection, arguments: str, shown: str) -> None:
+    assert rows(database, f"SELECT valeur_affichee({arguments})") == [(shown,)]
+
+
+def test_one_row_per_commune_and_year(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(
+        database,
+        "SELECT code, nom, taux_pauvrete, taux_pauvrete_affiche, niveau_vie_median, population, epci, departement "
+        "FROM v_pauvrete_commune WHERE annee = 2018 ORDER BY code",
+    )
+    assert found == [
+        ("01001", "Épinay-l'Œuvre", 44.0, "44", 13960.0, 5000.0, "CC du Mesnil", "Ain"),
+        ("01002", "Bourg-Saint-Éloi", None, "≤ 5", 22500.0, None, "CC du Mesnil", "Ain"),
+        ("01003", "Le Mesnil", None, "secret", None, None, "CC du Mesnil", "Ain"),
+    ]
+    # a year with a population only is not a year of poverty figures
+    assert rows(database, "SELECT count(*) FROM v_pauvrete_commune WHERE annee = 2010") == [(0,)]
+    doubled = "SELECT territory_id, annee FROM v_pauvrete_territoire GROUP BY ALL HAVING count(*) > 1"
+    assert rows(database, doubled) == []
+
+
+def test_portrait_sets_the_territory_beside_those_above(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(
+        database,
+        "SELECT valeur, valeur_affichee, unite, valeur_epci, valeur_departement, valeur_region, valeur_metropole "
+        "FROM v_portrait WHERE territory_id = 'COM-01001' AND indicator_id = 'rev_tp60' AND annee = 2018",
+    )
+    assert found == [(44.0, "44", "%", 30.0, 12.5, None, 14.8)]
+    # one row per ordinary observation: joins lose and double nothing
+    ordinary = "SELECT count(*) FROM observation WHERE reference = '_Z'"
+    assert rows(database, "SELECT count(*) FROM v_portrait") == rows(database, ordinary)
+
+
+def test_ecart_reference(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(database, "FROM ecart_reference('rev_tp60', 'COM-01001', 2018)")
+    assert [(r[0], r[5], r[6] and round(r[6], 1), r[7]) for r in found] == [
+        ("EPCI", 14.0, 146.7, None),
+        ("DEP", 31.5, 352.0, None),
+        ("REG", None, None, "référence : non disponible"),
+        ("METRO", pytest.approx(29.2), 297.3, None),
+    ]
+
+
+def test_a_bound_never_enters_a_gap(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(database, "SELECT ecart, rapport, note FROM ecart_reference('rev_tp60', 'COM-01002', 2018)")
+    assert found == [(None, None, "territoire : ≤ 5")] * 4
+
+
+def test_a_territory_is_not_compared_with_itself(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(database, "SELECT reference FROM ecart_reference('rev_tp60', 'REG-84', 2018)")
+    assert found == [("METRO",)]
+
+
+def test_evolution_skips_masks_and_stops_at_a_break(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(
+        database,
+        "SELECT annee, valeur, annee_comparee, evolution, evolution_depuis_premiere, note "
+        "FROM evolution('rev_tp60', 'COM-01001')",
+    )
+    assert found == [
+        (2018, 44.0, None, None, None, None),
+        (2019, 46.0, 2018, 2.0, 2.0, None),
+        (2020, None, None, None, None, "valeur non publiée (secret)"),
+        (2021, 45.0, 2019, -1.0, 1.0, "comparée à 2019, dernière année publiée"),
+        (2023, 40.0, None, None, None, "rupture de série, pas de comparaison avec avant : Nouvelle source."),
+        (2024, 41.0, 2023, 1.0, 1.0, None),
+    ]
+
+
+def test_evolution_never_starts_from_a_bound(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(database, "SELECT annee, evolution, note FROM evolution('caf_rsa', 'COM-01001')")
+    assert found[0] == (2019, None, "valeur non publiée (≥ 120)")
+    assert found[1][:2] == (2020, None) and "rupture de série" in found[1][2]
+    assert found[2] == (2021, 5.0, None)
+
+
+def test_a_break_told_by_the_producer_stops_evolution() -> None:
+    from warehouse.duckdb_file import create_tables, create_views
+
+    with duckdb.connect() as connection:
+        create_tables(connection)
+        create_views(connection)
+        connection.execute(
+            """
+            INSERT INTO observation BY NAME
+            SELECT 'x' AS indicator_id, 'COM-1' AS territory_id, a AS "year", '_T' AS sex, '_T' AS age,
+              '_Z' AS reference, a * 1.0 AS value, if(a = 2012, 'B', 'A') AS obs_status, 's/1' AS source_ids
+            FROM range(2010, 2014) t(a)
+            """
+        )
+        found = rows(connection, "SELECT annee, evolution, premiere_annee, note FROM evolution('x', 'COM-1')")
+    assert [r[:3] for r in found] == [(2010, None, None), (2011, 1, 2010), (2012, None, None), (2013, 1, 2012)]
+    assert "rupture signalée par le producteur" in found[2][3]
+
+
+def test_rang_leaves_bounds_out(database: duckdb.DuckDBPyConnection) -> None:
+    assert rows(database, "SELECT rang, classes, code FROM rang('rev_tp60', 2018, 'COM')") == [(1, 1, "01001")]
+    found = rows(database, "SELECT rang, nom, valeur_affichee FROM rang('rev_med', 2018, 'COM')")
+    assert found == [(1, "Bourg-Saint-Éloi", f"22{NARROW}500"), (2, "Épinay-l'Œuvre", f"13{NARROW}960")]
+
+
+def test_v_rang_pauvrete(database: duckdb.DuckDBPyConnection) -> None:
+    found = rows(database, "SELECT rang, ex_aequo, classes, nom, taux_pauvrete FROM v_rang_pauvrete WHERE annee = 2018")
+    assert found == [(1, 1, 1, "Épinay-l'Œuvre", 44.0)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("oeuvre", ["COM-01001"]),
+        ("SAINT ELOI", ["COM-01002"]),
+        ("saint-éloi", ["COM-01002"]),
+        ("mesnil", ["EPCI-200000001", "COM-01003"]),
+        ("le mesnil", ["COM-01003"]),
+        ("01003", ["COM-01003"]),
+        ("introuvable", []),
+    ],
+)
+def test_chercher_territoire(database: duckdb.DuckDBPyConnection, asked: str, found: list[str]) -> None:
+    answer = rows(database, f"SELECT territory_id FROM chercher_territoire('{asked}')")
+    assert [r[0] for r in answer] == found
+
+
+def test_couverture_and_sources(database: duckdb.DuckDBPyConnection) -> None:
+    assert rows(database, "SELECT indicateur, part_publiee FROM v_couverture") == [("Libellé de rev_tp60", 33.3)]
+    mention = rows(database, "SELECT mention FROM v_sources")[0][0]
+    assert mention == "Source : Insee, Filosofi, communes, édition 2018-geo2022 ; Licence Ouverte 2.0"
+
+
+def test_views_work_under_another_name(database: duckdb.DuckDBPyConnection) -> None:
+    """A partner attaches the file under a name of his own; macros then need USE."""
+    path = rows(database, "SELECT path FROM duckdb_databases() WHERE database_name = current_database()")[0][0]
+    with duckdb.connect() as other:
+        other.execute(f"ATTACH '{path}' AS obs (READ_ONLY)")
+        assert rows(other, "SELECT count(*) FROM obs.v_pauvrete_commune") != [(0,)]
+        other.execute("USE obs")
+        assert len(rows(other, "FROM evolution('rev_tp60', 'COM-01001')")) == 6
