@@ -13,18 +13,18 @@ from typing import Literal
 import polars as pl
 
 COLUMNS = (
-    "territory_id", "level", "year", "sex", "age", "reference", "value", "obs_status", "conf_status", "grade",
+    "territory_id", "year", "sex", "age", "reference", "value", "obs_status", "conf_status", "grade",
     "lower", "upper", "interval_kind", "weight", "reason", "masked_parts", "cog_year_source", "source_ids",
 )
 ORDER = ("reference", "year", "sex", "age", "territory_id")  # of the rows that each function returns
 CODES = (  # columns of few distinct codes: a fifth of the memory that text takes
-    "level", "sex", "age", "reference", "obs_status", "conf_status", "grade", "interval_kind", "reason", "source_ids",
+    "sex", "age", "obs_status", "conf_status", "grade", "interval_kind", "reason", "source_ids",
 )
 TOTAL = "_T"
 NO_REFERENCE = "_Z"
 MEDIAN_RULED_OUT = "mediane_non_sommable"
 
-# settled rows (see methods.settle) of one variable, with source_id, edition, cog_year and issue
+# settled rows (see methods.settle) of one variable, with source_id, source_ids (source/edition), cog_year, issue
 Variables = Callable[[str], pl.DataFrame]
 
 
@@ -116,7 +116,7 @@ def _weighted(rows: pl.DataFrame, variables: Variables, weight: str | None) -> p
 
 def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
     """A ratio of counts of one source and edition; null, with the reason, when any term is null."""
-    key = ["territory_id", "level", "source_id", "edition", "cog_year", "issue", "year"]
+    key = ["territory_id", "source_id", "source_ids", "cog_year", "issue", "year"]
     terms = [("num", t) for t in spec.numerator] + [("den", t) for t in spec.denominator]
     wide: pl.DataFrame | None = None
     for i, (_, term) in enumerate(terms):
@@ -222,22 +222,22 @@ def rank(spec: Rank, base: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame
 
 def _prefer(rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     """One row per key: published before aggregated, then the preferred source, then the latest issue."""
-    if rows.select("source_id", "edition").n_unique() == rows.select("year").n_unique() == 1:
+    several = rows.group_by("year").agg(n=pl.col("source_ids").n_unique()).filter(pl.col("n") > 1)
+    if several.height == 0:
         return rows
+    shared = rows.join(several, on="year", how="semi")
     order = [*key, "aggregated", "_rank", "issue"]
     descending = [False] * (len(order) - 1) + [True]
-    return rows.sort(order, descending=descending).unique(key, keep="first", maintain_order=True)
+    chosen = shared.sort(order, descending=descending).unique(key, keep="first", maintain_order=True)
+    return pl.concat([rows.join(several, on="year", how="anti"), chosen])
 
 
 def _provenance(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(
-        cog_year_source=pl.col("cog_year").cast(pl.Int16),
-        source_ids=pl.format("{}/{}", "source_id", "edition"),
-    ).pipe(_coded)
+    return rows.with_columns(cog_year_source=pl.col("cog_year").cast(pl.Int16)).pipe(_coded)
 
 
 def _finished(rows: pl.DataFrame) -> pl.DataFrame:
-    text = [pl.col(c).cast(pl.String) for c in ("reference", "sex", "age")]
+    text = [pl.col(c).cast(pl.String) for c in ("sex", "age")]
     return rows.with_columns(text).sort(ORDER).pipe(_coded)
 
 

@@ -19,11 +19,11 @@ KNOWN_SHARE = 0.99  # a rate of a union is exact only when members holding this 
 UNKNOWN_WEIGHT = 100.0  # a commune whose persons are masked holds fewer than 100 (Filosofi's lowest threshold)
 
 SETTLED = (
-    "territory_id", "level", "year", "variable", "value", "lower", "upper", "obs_status", "conf_status",
+    "territory_id", "year", "variable", "value", "lower", "upper", "obs_status", "conf_status",
     "grade", "interval_kind", "reason", "masked_parts", "aggregated",
 )
-KEY = ["territory_id", "level", "year", "variable"]
-CODES = ("level", "variable", "obs_status", "conf_status", "grade", "interval_kind", "reason")
+KEY = ["territory_id", "year", "variable"]
+CODES = ("variable", "obs_status", "conf_status", "grade", "interval_kind", "reason")
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,15 @@ def settle(
     """One edition's figures on the reference territories.
 
     values: core frame of one edition (one row per level, code, year, variable).
-    same: (level, code, territory_id), published territories that are a reference territory.
-    groups: (territory_id, level, code, partial), the edition's communes of every reference territory; `partial`
-        where the commune was split and only a part is inside.
+    same: (level, code, territory_id), published territories that are a reference territory. Here and below
+        territory_id is the identifier or anything that stands for it (its rank: integers join and sort faster).
+    groups: (territory_id, code, partial), the edition's communes of every reference territory; `partial` where
+        the commune was split and only a part is inside.
     cities: (code, arm), the arrondissements municipaux of Paris, Lyon and Marseille.
     Returns one row per territory, year and variable of the edition's universe, columns SETTLED.
     """
     names = [r.variable for r in rules]
-    values = values.with_columns(
-        pl.col("variable").cast(pl.String), pl.col("level").cast(pl.String),
-        pl.col("obs_status").cast(pl.String), pl.col("conf_status").cast(pl.String),
-    ).filter(pl.col("variable").is_in(names))
+    values = values.filter(pl.col("variable").is_in(names)).drop("mark")
     values = _with_whole_cities(values, cities, [r.variable for r in rules if r.aggregation == "sum"])
     direct = _published(values, same)
     communes = values.filter(pl.col("level") == "COM")
@@ -77,7 +75,7 @@ def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
     masked = pl.col("value").is_null()
     status = pl.col("obs_status")
     return (
-        values.join(same.with_columns(pl.col("level").cast(pl.String)), on=["level", "code"])
+        values.join(same.with_columns(pl.col("level").cast(values.schema["level"])), on=["level", "code"])
         .with_columns(
             grade=pl.when(~masked).then(pl.lit("A")),
             interval_kind=pl.when(bounded).then(pl.lit("bound")),
@@ -94,16 +92,20 @@ def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
 def _targets(communes: pl.DataFrame, direct: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     """Reference territories touched by the edition's communes and not published: (KEY, members, partial)."""
     known = communes.select("year", "variable").unique()
-    universe = (
-        groups.join(communes.select("code").unique(), on="code", how="semi")
-        .select("territory_id").unique()
+    complete = (
+        direct.group_by("territory_id").agg(n=pl.len()).filter(pl.col("n") == known.height)
     )
+    open_groups = groups.join(complete, on="territory_id", how="anti")
+    touched = open_groups.join(communes.select("code").unique(), on="code", how="semi")
     whole = (
-        groups.join(universe, on="territory_id", how="semi")
-        .group_by("territory_id", "level")
+        open_groups.join(touched, on="territory_id", how="semi")
+        .group_by("territory_id")
         .agg(members=pl.len(), partial=pl.col("partial").any())
     )
-    return whole.join(known, how="cross").join(direct.select(KEY), on=KEY, how="anti")
+    some = direct.join(whole, on="territory_id", how="semi").select(
+        "territory_id", "year", pl.col("variable").cast(known.schema["variable"])
+    )
+    return whole.join(known, how="cross").join(some, on=KEY, how="anti")
 
 
 def _aggregate(
@@ -220,15 +222,16 @@ def _with_whole_cities(values: pl.DataFrame, cities: pl.DataFrame, summable: Seq
         cities.rename({"code": "city"})
         .join(districts.select("year", "variable").unique(), how="cross")
         .join(districts.rename({"code": "arm"}), on=["arm", "year", "variable"], how="left")
-        .with_columns(territory_id=pl.col("city"), level=pl.lit("COM"), partial=pl.lit(False))
+        .with_columns(territory_id=pl.col("city"), partial=pl.lit(False))
         .with_columns(members=pl.len().over("city", "year", "variable"))
     )
     summed = (
         _sum(cells)
         .filter(pl.col("present") == pl.col("members"))
         .rename({"territory_id": "code"})
-        .with_columns(mark=pl.lit(None, pl.String))
+        .with_columns(level=pl.lit("COM"))
+        .select(values.columns)
+        .cast(dict(values.schema))  # pyright: ignore[reportArgumentType]
     )
-    columns = ["level", "code", "year", "variable"]
-    added = summed.join(values.filter(pl.col("level") == "COM"), on=columns, how="anti")
-    return pl.concat([values.drop("mark"), added.select(values.drop("mark").columns)])
+    own = values.filter(pl.col("level") == "COM")
+    return pl.concat([values, summed.join(own, on=["code", "year", "variable"], how="anti")])

@@ -63,7 +63,7 @@ def _raw(
         name=name, specs=specs, can_subset=True, retry_policy=NETWORK_RETRY,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
     )
-    def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         chosen = {key.path[-1] for key in context.selected_asset_keys}
         outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen], _years(context, partitions))
         for source_id, report in acquisition.acquisition_report(outcomes).items():
@@ -86,7 +86,7 @@ def _core(
         description=f"{source.title} : une ligne typée par valeur, statut à côté de chaque valeur.",
         kinds={"polars", "parquet"},
     )
-    def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         report = acquisition.parse(workspace, source, _years(context, partitions))
         if report.errors:
             raise dg.Failure("\n".join(str(e) for e in report.errors), allow_retries=False)
@@ -108,17 +108,17 @@ def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.Asset
     deps = [["core", s.source_id] for s in sources]
 
     @dg.asset(key=["geography", "passage"], group_name="geography", deps=deps, kinds={"polars"})
-    def passage() -> dg.MaterializeResult[None]:
+    def passage() -> dg.MaterializeResult:
         """Code changes of communes between any two COG years, computed from the events file."""
         return _described(geography.build_passage(workspace))
 
     @dg.asset(key=["geography", "territory"], group_name="geography", deps=[passage], kinds={"polars"})
-    def territory() -> dg.MaterializeResult[None]:
+    def territory() -> dg.MaterializeResult:
         """Territories of the reference COG and their members."""
         return _described(geography.build_territories(workspace))
 
     @dg.asset(key=["geography", "correspondence"], group_name="geography", deps=[territory], kinds={"polars"})
-    def correspondence() -> dg.MaterializeResult[None]:
+    def correspondence() -> dg.MaterializeResult:
         """For each COG year: which published territories are a reference territory, which communes compose it."""
         return _described(geography.build_correspondences(workspace))
 
@@ -133,7 +133,7 @@ def _settled(workspace: Workspace, source: Source) -> dg.AssetsDefinition:
         deps=[["core", source.source_id], ["geography", "correspondence"]],
         description=f"{source.title} : sur la géographie de référence (fusions, scissions, périmètres).",
     )
-    def settled() -> dg.MaterializeResult[None]:
+    def settled() -> dg.MaterializeResult:
         return dg.MaterializeResult(metadata=observations.settle_source(workspace, source))
 
     return settled
@@ -153,7 +153,7 @@ def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
             deps=[["settled", s] for s in used],
             description="Indicateurs : " + ", ".join(i.label_fr for i in indicators),
         )
-        def observation() -> dg.MaterializeResult[None]:
+        def observation() -> dg.MaterializeResult:
             return dg.MaterializeResult(metadata=observations.observe(workspace, theme))
 
         return observation
@@ -167,19 +167,19 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
     @dg.asset(
         key="candidate", group_name="candidate", deps=[["observation", t] for t in themes], kinds={"parquet"}
     )
-    def candidate() -> dg.MaterializeResult[None]:
+    def candidate() -> dg.MaterializeResult:
         """A complete release in its own folder, protected, compared with the last one, not yet published."""
         return dg.MaterializeResult(metadata=publication.build_candidate(workspace))
 
     @dg.asset(key="release", group_name="release", deps=[candidate], kinds={"duckdb", "parquet"})
-    def release() -> dg.MaterializeResult[None]:
+    def release() -> dg.MaterializeResult:
         """The release, renamed into place, the pointer swapped, the DuckDB file replaced."""
         return dg.MaterializeResult(metadata=publication.publish(workspace))
 
     return [candidate, release]
 
 
-def _described(frame: pl.DataFrame) -> dg.MaterializeResult[None]:
+def _described(frame: pl.DataFrame) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={"lignes": frame.height, "aperçu": dg.MetadataValue.md(preview(frame))}
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -17,7 +17,7 @@ class Step(Protocol):
 class Reporter(Protocol):
     """What long work reports to."""
 
-    def step(self, title: str, total: int) -> "contextmanager[Step]": ...
+    def step(self, title: str, total: int) -> AbstractContextManager[Step]: ...
 
 
 class _Nothing:

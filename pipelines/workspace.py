@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import polars as pl
 
@@ -37,6 +37,7 @@ class Workspace:
     progress: Reporter = field(default_factory=Silent)
     # what the stages of a run hand over, and what its summary says
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    correspondences: dict[tuple[int, str], Any] = field(default_factory=dict[tuple[int, str], Any])
     candidate: Candidate | None = None
     results: list[CheckResult] = field(default_factory=list[CheckResult])
     stale: list[str] = field(default_factory=list[str])  # declared exceptions that no longer occur

@@ -128,6 +128,20 @@ def build_correspondences(workspace: Workspace) -> pl.DataFrame:
     return pl.DataFrame(sizes, schema=["cog", "niveau", "territoires"], orient="row")
 
 
+def identifiers(workspace: Workspace) -> pl.Series:
+    """Every territory_id, sorted: position is the rank that stands for it until the candidate is written."""
+    return read(workspace, "territory")["territory_id"].sort()
+
+
+def ranked(workspace: Workspace, frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """The frame with territory identifiers replaced by their rank; rows of unknown territories are left out."""
+    ranks = identifiers(workspace).to_frame("identifier").with_row_index("rank")
+    for column in columns:
+        joined = frame.join(ranks, left_on=column, right_on="identifier")
+        frame = joined.with_columns(pl.col("rank").alias(column)).drop("rank").select(frame.columns)
+    return frame
+
+
 @dataclass(frozen=True)
 class Correspondence:
     """What an edition's codes are in the reference COG; see methods.settle for the two frames."""
@@ -137,27 +151,30 @@ class Correspondence:
 
 
 def correspondence(workspace: Workspace, edition: Edition, published: pl.Series) -> Correspondence:
-    """published: codes of the communes that the edition gives figures for."""
+    """published: codes of the communes that the edition gives figures for. Territories are ranks."""
     year = edition.cog_year or edition.data_year
+    communes = read(workspace, f"members-{year}").filter(pl.col("level") == "COM")["code"]
+    whole = published.is_in(communes.implode()).sum() >= LISTS_EVERY_COMMUNE * communes.len()
+    # an edition that leaves communes out says nothing of what an undivided commune holds
+    first = min(edition.data_year, year) if whole else year
+    held = published_communes(communes, read(workspace, "passage"), first, year, published)
+    key = (year, digest(held.write_csv()))
+    if key not in workspace.correspondences:
+        workspace.correspondences[key] = _correspondence(workspace, year, held)
+    return workspace.correspondences[key]
+
+
+def _correspondence(workspace: Workspace, year: int, held: pl.DataFrame) -> Correspondence:
+    """held: (code, commune), what each published commune code stands for in the COG of that year."""
     table = read(workspace, "passage")
     reference = read(workspace, "reference_members")
-    members = read(workspace, f"members-{year}")
-    communes = members.filter(pl.col("level") == "COM")["code"]
-    whole = published.is_in(communes.implode()).sum() >= LISTS_EVERY_COMMUNE * communes.len()
-    first = edition.data_year if whole else year
-    held = published_communes(communes, table, first, year, published)
+    members = read(workspace, f"members-{year}").filter(pl.col("level") != "COM")
     target = reference_cog(workspace)
+    edition = pl.concat([members, held.select(level=pl.lit("COM"), code="code", commune="commune")])
+    groups = edition_members(reference.filter(pl.col("level") != "ARM"), held, table, year, target)
     return Correspondence(
-        same=same_territory(
-            pl.concat([
-                members.filter(pl.col("level") != "COM"),
-                held.select(level=pl.lit("COM"), code="code", commune="commune"),
-            ]),
-            reference, table, year, target,
-        ),
-        groups=edition_members(reference.filter(pl.col("level") != "ARM"), held, table, year, target).select(
-            "territory_id", "level", "code", "partial"
-        ),
+        same=ranked(workspace, same_territory(edition, reference, table, year, target), "territory_id"),
+        groups=ranked(workspace, groups.select("territory_id", "code", "partial"), "territory_id"),
     )
 
 
@@ -166,7 +183,8 @@ def universe_of(workspace: Workspace, universe: str) -> pl.DataFrame:
     if universe != "COM_METRO":
         raise ValueError(f"unknown universe {universe!r}")
     members = read(workspace, "territory_member")
-    return members.filter(pl.col("parent_id") == "METRO-FM").select(territory_id="child_id")
+    inside = members.filter(pl.col("parent_id") == "METRO-FM").select(territory_id="child_id")
+    return ranked(workspace, inside, "territory_id")
 
 
 def _values(workspace: Workspace) -> list[Source]:

@@ -64,7 +64,7 @@ def _settled(
     frame = settle(
         values, same=where.same, groups=where.groups, cities=geography.read(workspace, "cities"), rules=rules
     )
-    return frame.sort(pl.col("variable").cast(pl.String), "year", "territory_id")
+    return frame.sort("variable", "year", "territory_id")
 
 
 def observe(workspace: Workspace, theme: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> p
         case methods.Growth() as spec:
             rows = methods.growth(spec, _observed(workspace, catalogue, spec.of))
         case methods.Gap() as spec:
-            parents = geography.read(workspace, "parents")
+            parents = geography.ranked(workspace, geography.read(workspace, "parents"), "territory_id", "reference")
             rows = methods.gap(spec, _observed(workspace, catalogue, spec.of), parents)
         case methods.Rank() as spec:
             rows = methods.rank(
@@ -123,7 +123,8 @@ def _variables(
     def read(variable: str) -> pl.DataFrame:
         frames = [
             pl.scan_parquet(path).filter(pl.col("variable") == variable).with_columns(
-                source_id=pl.lit(source.source_id), edition=pl.lit(edition.edition),
+                source_id=pl.lit(source.source_id).cast(pl.Categorical),
+                source_ids=pl.lit(f"{source.source_id}/{edition.edition}").cast(pl.Categorical),
                 cog_year=pl.lit(edition.cog_year or edition.data_year, pl.Int16),
                 issue=pl.lit(edition.issue, pl.Int16),
             )
@@ -135,10 +136,11 @@ def _variables(
 
 
 def _empty() -> pl.DataFrame:
-    text = {c: pl.String for c in (*SETTLED, "source_id", "edition")} | {c: pl.Categorical for c in CODES}
+    codes = {c: pl.Categorical for c in (*CODES, "source_id", "source_ids")}
     numbers = {c: pl.Float64 for c in ("value", "lower", "upper")}
     small = {"year": pl.Int16, "cog_year": pl.Int16, "issue": pl.Int16, "masked_parts": pl.Int32}
-    return pl.DataFrame(schema={**text, **numbers, **small, "aggregated": pl.Boolean})
+    types = {"territory_id": pl.UInt32, **codes, **numbers, **small, "aggregated": pl.Boolean}
+    return pl.DataFrame(schema={c: types[c] for c in (*SETTLED, "source_id", "source_ids", "cog_year", "issue")})
 
 
 def _inputs(workspace: Workspace, catalogue: Catalogue) -> str:

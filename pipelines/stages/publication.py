@@ -58,14 +58,15 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
         candidate.write("series_break", series_break_table(catalogue))
         candidate.write("source_file", source_files(workspace))
         sizes = dict(territories.group_by("level").len().rows())
+        ranks = territories.sort("territory_id").select("territory_id", pl.col("level").cast(pl.Categorical))
         coverage: list[pl.DataFrame] = []
         with candidate.writer("observation") as writer:
             for indicator in catalogue.indicators:
                 step.advance(indicator.id)
-                rows = _indicator_rows(workspace, indicator)
+                rows = _indicator_rows(workspace, indicator, ranks)
                 coverage.append(coverage_of(rows, sizes))
                 for block in rows.drop("level").iter_slices(BLOCK_ROWS):
-                    writer.write(block)
+                    writer.write(_identified(block, ranks["territory_id"]))
         candidate.write("coverage", pl.concat(coverage))
         candidate.write("reconciliation", reconciliation_table(workspace, catalogue))
     workspace.candidate = candidate
@@ -77,11 +78,21 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _indicator_rows(workspace: Workspace, indicator: Indicator) -> pl.DataFrame:
-    rows = pl.read_parquet(observation_path(workspace, indicator)).with_columns(
-        indicator_id=pl.lit(indicator.id)
+def _indicator_rows(workspace: Workspace, indicator: Indicator, levels: pl.DataFrame) -> pl.DataFrame:
+    """The rows of an indicator that the public edition carries, with the level of their territory."""
+    rows = pl.read_parquet(observation_path(workspace, indicator))
+    rows = protect(rows, diffusion=indicator.diffusion, edition="public")
+    return rows.with_columns(
+        indicator_id=pl.lit(indicator.id), level=levels["level"].gather(rows["territory_id"])
     )
-    return protect(rows, diffusion=indicator.diffusion, edition="public")
+
+
+def _identified(block: pl.DataFrame, identifiers: pl.Series) -> pl.DataFrame:
+    """Ranks turned into identifiers: the territory, and the reference of a gap."""
+    reference = block["reference"]
+    if reference.dtype.is_integer():
+        block = block.with_columns(reference=identifiers.gather(reference))
+    return block.with_columns(territory_id=identifiers.gather(block["territory_id"]))
 
 
 def coverage_of(rows: pl.DataFrame, sizes: dict[str, int]) -> pl.DataFrame:
@@ -132,11 +143,14 @@ def coverage_of(rows: pl.DataFrame, sizes: dict[str, int]) -> pl.DataFrame:
 
 def _territories(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
     """The table `territory` with its latest municipal population."""
-    population = (
+    known = (
         pl.read_parquet(observation_path(workspace, catalogue.indicator("dem_pop")))
         .filter(pl.col("value").is_not_null())
-        .sort("year").group_by("territory_id").agg(pl.col("value", "year").last())
-        .select("territory_id", population=pl.col("value").round().cast(pl.Int64), population_year="year")
+        .sort("year").group_by("territory_id", maintain_order=True).agg(pl.col("value", "year").last())
+    )
+    population = known.select(
+        geography.identifiers(workspace).gather(known["territory_id"]).alias("territory_id"),
+        population=pl.col("value").round().cast(pl.Int64), population_year="year",
     )
     table = geography.read(workspace, "territory").drop("population", "population_year", strict=False)
     return table.join(population, on="territory_id", how="left").select(TABLES["territory"].names)

@@ -33,7 +33,6 @@ class Districts:
 
     year: int
     atom: np.ndarray
-    number: np.ndarray  # 0, 1, ... inside the atom
     counts: dict[str, np.ndarray]
     note: np.ndarray
     hidden: dict[str, np.ndarray]  # variable -> reason, '' when published
@@ -86,7 +85,6 @@ def by_district(all_of: Households, of: Year) -> Districts:
     times = beneficiaries(all_of, of)
     counts = {n: np.bincount(key, t, minlength=total).astype(np.int64)[divided] for n, t in times}
     atom = atom[divided]
-    number = (np.arange(total) - np.repeat(first, all_of.iris_count))[divided]
     rng = np.random.default_rng((all_of.seed, of.year, 3))
     note = np.zeros(atom.size, dtype=np.int64)
     withheld = rng.permutation(atom.size)[: max(2, atom.size // 25)]
@@ -100,7 +98,7 @@ def by_district(all_of: Households, of: Year) -> Districts:
             [FEW_FAMILIES, OTHER_NOTE, FEW_IN_CELL, SECONDARY],
             default="",
         )
-    return Districts(of.year, atom, number, counts, note, hidden)
+    return Districts(of.year, atom, counts, note, hidden)
 
 
 def by_atom(all_of: Households, of: Year, names: Container[str] = COUNTS) -> dict[str, np.ndarray]:

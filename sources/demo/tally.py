@@ -157,7 +157,8 @@ def poverty(country: Country, all_of: Households, year: Tally, level: str, cog_y
             with np.errstate(invalid="ignore"):
                 rate = 100 * columns[f"{prefix}{line}_pers"] / columns[f"{prefix or 'all'}_pers"]
             columns[prefix + line] = rate
-        median = _median(year, np.where(below, group, -1), codes.size)
+        poor = inside & (year.of.living < year.threshold)
+        median = _median(year, np.where(poor, group, -1), codes.size)
         columns |= {f"{prefix}TP60Q2": median, f"{prefix}TP60IP": 1 - median / year.threshold}
     return pl.DataFrame({"level": [level] * codes.size, "code": codes.tolist()} | columns).with_columns(
         cs.float().fill_nan(None)

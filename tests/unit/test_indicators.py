@@ -10,15 +10,15 @@ import pytest
 from methods.indicators import COLUMNS, Gap, Growth, Published, Rank, Ratio, Term, gap, growth, published, rank, ratio
 
 BASE = {
-    "level": "COM", "lower": None, "upper": None, "obs_status": "A", "conf_status": "F", "grade": "A",
-    "interval_kind": None, "reason": None, "masked_parts": None, "aggregated": False, "edition": "2018",
+    "lower": None, "upper": None, "obs_status": "A", "conf_status": "F", "grade": "A",
+    "interval_kind": None, "reason": None, "masked_parts": None, "aggregated": False, "source_ids": "s/2018",
     "cog_year": 2021, "issue": 1,
 }
 SCHEMA = {
-    "territory_id": pl.String, "level": pl.String, "year": pl.Int16, "variable": pl.String, "value": pl.Float64,
+    "territory_id": pl.String, "year": pl.Int16, "variable": pl.String, "value": pl.Float64,
     "lower": pl.Float64, "upper": pl.Float64, "obs_status": pl.String, "conf_status": pl.String,
     "grade": pl.String, "interval_kind": pl.String, "reason": pl.String, "masked_parts": pl.Int32,
-    "aggregated": pl.Boolean, "source_id": pl.String, "edition": pl.String, "cog_year": pl.Int16,
+    "aggregated": pl.Boolean, "source_id": pl.String, "source_ids": pl.String, "cog_year": pl.Int16,
     "issue": pl.Int16,
 }
 
@@ -34,10 +34,10 @@ def row(territory: str, variable: str, value: float | None, **other: object) -> 
 
 def test_first_source_wins_and_published_comes_before_aggregated() -> None:
     read = variables(
-        row("DEP-90", "tp60", None, source_id="cc", aggregated=True, reason="couverture_insuffisante"),
-        row("DEP-90", "tp60", 13.2, source_id="dist"),
-        row("COM-90001", "tp60", 44.0, source_id="cc"),
-        row("COM-90001", "tp60", 43.0, source_id="dist"),
+        row("DEP-90", "tp60", None, source_id="cc", source_ids="cc/2018", aggregated=True, reason="couverture_insuffisante"),
+        row("DEP-90", "tp60", 13.2, source_id="dist", source_ids="dist/2018"),
+        row("COM-90001", "tp60", 44.0, source_id="cc", source_ids="cc/2018"),
+        row("COM-90001", "tp60", 43.0, source_id="dist", source_ids="dist/2018"),
     )
     rows = published(Published({"cc": "tp60", "dist": "tp60"}), read)
     assert rows.columns == list(COLUMNS)
@@ -48,8 +48,8 @@ def test_first_source_wins_and_published_comes_before_aggregated() -> None:
 
 def test_latest_issue_wins_within_a_year() -> None:
     read = variables(
-        row("COM-90001", "tp60", 44.0, edition="2019-geo2021", issue=1, source_id="cc"),
-        row("COM-90001", "tp60", 45.0, edition="2019-geo2022", issue=2, source_id="cc"),
+        row("COM-90001", "tp60", 44.0, source_ids="cc/2019-geo2021", issue=1, source_id="cc"),
+        row("COM-90001", "tp60", 45.0, source_ids="cc/2019-geo2022", issue=2, source_id="cc"),
     )
     rows = published(Published({"cc": "tp60"}), read)
     assert rows.select("value", "source_ids").rows() == [(45.0, "cc/2019-geo2022")]

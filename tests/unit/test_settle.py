@@ -31,8 +31,8 @@ def cells(rows: list[tuple]) -> pl.DataFrame:
 
 def groups(**members: list[str]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(t.replace("_", "-"), t.split("_")[0], c, False) for t, codes in members.items() for c in codes],
-        schema={"territory_id": pl.String, "level": pl.String, "code": pl.String, "partial": pl.Boolean},
+        [(t.replace("_", "-"), c, False) for t, codes in members.items() for c in codes],
+        schema={"territory_id": pl.String, "code": pl.String, "partial": pl.Boolean},
         orient="row",
     )
 
