@@ -142,8 +142,10 @@ def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
         columns += [
             value.alias(name),
             half.alias(f"{name}:half"),
-            (pl.coalesce(value, low) - half).alias(f"{name}:low"),
-            (pl.coalesce(value, high) + half).alias(f"{name}:high"),
+            pl.coalesce(value - half, pl.when(low > 0).then(low - half).otherwise(low)).alias(f"{name}:low"),
+            pl.coalesce(value + half, pl.when(high < 100).then(high + half).otherwise(high)).alias(
+                f"{name}:high"
+            ),
         ]
     return wide.select(*KEY, *columns)
 
@@ -338,6 +340,12 @@ def _judged(rows: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFrame:
 
 
 STATUSES = ("outside", "ok", "non_sommable", "sans_objet")  # worst first
+STATUS_LABELS = {
+    "outside": "hors écart",
+    "ok": "ok",
+    "non_sommable": "non sommable, encadré",
+    "sans_objet": "pas de niveau supérieur",
+}
 
 LINES: dict[str, pl.DataType | type[pl.DataType]] = {
     "variable": pl.String,
@@ -558,3 +566,58 @@ def declared_exceptions() -> tuple[Known, ...]:
         )
         for e in declared()["exceptions"]
     )
+
+
+def render_table(found: pl.DataFrame) -> str:
+    """The lines as a French Markdown page: a summary, the exceptions with their cause, then every line.
+
+    `found`: lines by variable (LINES), or the table `reconciliation` (by indicator).
+    """
+    name = "indicator_id" if "indicator_id" in found.columns else "variable"
+    ordered = found.sort("source_id", "edition", name, "level", "year")
+    counts = dict(ordered.group_by("status").len().rows())
+    told = " ; ".join(f"{STATUS_LABELS[s]} : {counts[s]}" for s in STATUSES if s in counts)
+    special = ordered.filter((pl.col("outside") > 0) | pl.col("cause_fr").str.contains("exception"))
+    page = [
+        "# Rapprochement avec les niveaux publiés par les producteurs",
+        "",
+        "Pour chaque édition, les chiffres d'un niveau (communes, arrondissements, départements, régions) "
+        "sont rapprochés du niveau supérieur que le même producteur publie. L'écart admis se déduit des "
+        "arrondis et des valeurs masquées ; il n'est jamais choisi.",
+        "",
+        f"{ordered.height} lignes. {told}.",
+        "",
+        "## Ce qui ne se rapproche pas",
+        "",
+        *(
+            f"- {r[name]}, {r['level']}, {r['source_id']} {r['edition']} : {_told(r)}"
+            for r in special.to_dicts()
+        ),
+        *([] if special.height else ["Rien."]),
+        "",
+        "## Toutes les lignes",
+        "",
+        "| Indicateur | Niveau | Source | Édition | Année | Territoires | Comparés | Écart maximal "
+        "| Écart admis | Hors écart | Résultat | Remarque |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        *(_row(r, name) for r in ordered.to_dicts()),
+        "",
+    ]
+    return "\n".join(page)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    outside = f"{row['outside']} territoire(s) hors de l'écart admis" if row["outside"] else ""
+    return " ; ".join(t for t in (outside, row.get("sample") or "", row["cause_fr"] or "") if t)
+
+
+def _row(row: Mapping[str, Any], name: str) -> str:
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.3f}".rstrip("0").rstrip(".").replace(".", ",")
+
+    cells = [
+        row[name], row["level"], row["source_id"], row["edition"], row["year"], row["territories"],
+        row["compared"], number(row["max_abs_difference"]), number(row["tolerance"]), row["outside"],
+        STATUS_LABELS[row["status"]], row["cause_fr"] or "",
+    ]  # fmt: skip
+    return "| " + " | ".join(str(c) for c in cells) + " |"

@@ -72,7 +72,7 @@ class CheckResult:
         where = f" Où : {self.sample}." if self.sample else ""
         todo = (
             "la publication est arrêtée, la dernière version reste en place ; comparer ces lignes au "
-            "fichier du producteur, puis corriger la lecture, ou déclarer l'exception et sa cause, et relancer"
+            "fichier du producteur, corriger la lecture ou déclarer l'exception et sa cause, puis relancer"
             if self.severity == "critical"
             else "la publication continue ; regarder ces lignes et, si l'écart est expliqué, le déclarer"
         )

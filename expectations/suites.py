@@ -464,7 +464,7 @@ def _territory_levels(bounds: Bounds) -> Suite:
         measures={"territories": "count(*)"},
         complete=with_row_bounds(bounds.rows_of("territory"), every_level=declared is not None),
     )
-    return summary_suite("territory_levels", "territory", summary, ENOUGH_ROWS)
+    return summary_suite("territory_levels", "territory", summary, ENOUGH_ROWS, may_be_empty=True)
 
 
 def _coverage_totals() -> Suite:

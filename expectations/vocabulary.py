@@ -183,13 +183,21 @@ def none_of(violation: Violation) -> Expect:
 
 
 def summary_suite(
-    name: str, table: str, summary: Summary, expects: Sequence[Expect] = (), where: str | None = None
+    name: str,
+    table: str,
+    summary: Summary,
+    expects: Sequence[Expect] = (),
+    where: str | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> Suite:
-    """A suite on the groups of a summary: nothing of each violation, at least one group, and `expects`."""
+    """A suite on the groups of a summary: nothing of each violation, something to judge, and `expects`."""
     # without groups an aggregate always gives one row: what is counted must then be there
     filled = not_empty() if summary.by else between("n_rows", 1, None, name="not_empty")
-    declared = (filled, *(none_of(v) for v in summary.violations), *expects)
-    return Suite(name, table, tuple(summary.by), declared, summary, where)
+    judged = (*(none_of(v) for v in summary.violations), *expects)
+    return Suite(
+        name, table, tuple(summary.by), judged if may_be_empty else (filled, *judged), summary, where
+    )
 
 
 def different(first: str, second: str) -> Expect:

@@ -13,12 +13,34 @@ from typing import Literal
 import polars as pl
 
 COLUMNS = (
-    "territory_id", "year", "sex", "age", "reference", "value", "obs_status", "conf_status", "grade",
-    "lower", "upper", "interval_kind", "weight", "reason", "masked_parts", "cog_year_source", "source_ids",
+    "territory_id",
+    "year",
+    "sex",
+    "age",
+    "reference",
+    "value",
+    "obs_status",
+    "conf_status",
+    "grade",
+    "lower",
+    "upper",
+    "interval_kind",
+    "weight",
+    "reason",
+    "masked_parts",
+    "cog_year_source",
+    "source_ids",
 )
 ORDER = ("reference", "year", "sex", "age", "territory_id")  # of the rows that each function returns
 CODES = (  # columns of few distinct codes: a fifth of the memory that text takes
-    "sex", "age", "obs_status", "conf_status", "grade", "interval_kind", "reason", "source_ids",
+    "sex",
+    "age",
+    "obs_status",
+    "conf_status",
+    "grade",
+    "interval_kind",
+    "reason",
+    "source_ids",
 )
 TOTAL = "_T"
 NO_REFERENCE = "_Z"
@@ -87,7 +109,7 @@ Specification = Published | Ratio | Growth | Gap | Rank
 def published(spec: Published, variables: Variables) -> pl.DataFrame:
     """Settled figures as observations; where several sources have a territory and year, the first wins, a
     figure published for the territory before one aggregated here."""
-    groups = {TOTAL: spec.variables, **{age: {s: v for s in spec.variables} for age, v in spec.ages.items()}}
+    groups = {TOTAL: spec.variables, **{age: dict.fromkeys(spec.variables, v) for age, v in spec.ages.items()}}
     parts: dict[tuple[int, str], pl.DataFrame] = {}
     for age, by_source in groups.items():
         frames = [
@@ -97,9 +119,9 @@ def published(spec: Published, variables: Variables) -> pl.DataFrame:
         rows = _prefer(pl.concat(frames), ["territory_id", "year"])
         # the population of a group (an age of referent) is not published: no weight rather than a wrong one
         weighted = _weighted(rows, variables, spec.weight if age == TOTAL else None)
-        done = weighted.with_columns(
-            sex=pl.lit(TOTAL), age=pl.lit(age), reference=pl.lit(NO_REFERENCE)
-        ).pipe(_provenance)
+        done = weighted.with_columns(sex=pl.lit(TOTAL), age=pl.lit(age), reference=pl.lit(NO_REFERENCE)).pipe(
+            _provenance
+        )
         for (year,), block in done.group_by("year"):
             parts[int(str(year)), age] = block.sort("territory_id")
     return pl.concat([parts[key] for key in sorted(parts)])
@@ -121,10 +143,13 @@ def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
     wide: pl.DataFrame | None = None
     for i, (_, term) in enumerate(terms):
         column = variables(term.variable).select(
-            *key[:-1], (pl.col("year") + term.lag).cast(pl.Int16).alias("year"),
+            *key[:-1],
+            (pl.col("year") + term.lag).cast(pl.Int16).alias("year"),
             (pl.col("value") * term.coefficient).alias(f"v{i}"),
-            pl.col("reason").alias(f"r{i}"), pl.col("obs_status").alias(f"o{i}"),
-            pl.col("conf_status").alias(f"c{i}"), pl.col("aggregated").alias(f"a{i}"),
+            pl.col("reason").alias(f"r{i}"),
+            pl.col("obs_status").alias(f"o{i}"),
+            pl.col("conf_status").alias(f"c{i}"),
+            pl.col("aggregated").alias(f"a{i}"),
         )
         wide = column if wide is None else wide.join(column, on=key)
     assert wide is not None, "a ratio has at least one term"
@@ -135,9 +160,7 @@ def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
         )
 
     def first(prefix: str) -> pl.Expr:
-        unknown = [
-            pl.when(pl.col(f"v{i}").is_null()).then(pl.col(f"{prefix}{i}")) for i in range(len(terms))
-        ]
+        unknown = [pl.when(pl.col(f"v{i}").is_null()).then(pl.col(f"{prefix}{i}")) for i in range(len(terms))]
         return pl.coalesce(unknown)
 
     rows = wide.with_columns(num=total("num"), den=total("den")).with_columns(
@@ -153,9 +176,13 @@ def ratio(spec: Ratio, variables: Variables) -> pl.DataFrame:
         reason=pl.when(known).then(None).otherwise(first("r").fill_null("sans_objet")),
         aggregated=pl.any_horizontal([pl.col(f"a{i}") for i in range(len(terms))]),
         _rank=pl.lit(0),
-        sex=pl.lit(TOTAL), age=pl.lit(TOTAL), reference=pl.lit(NO_REFERENCE),
-        lower=pl.lit(None, pl.Float64), upper=pl.lit(None, pl.Float64),
-        interval_kind=pl.lit(None, pl.String), masked_parts=pl.lit(None, pl.Int32),
+        sex=pl.lit(TOTAL),
+        age=pl.lit(TOTAL),
+        reference=pl.lit(NO_REFERENCE),
+        lower=pl.lit(None, pl.Float64),
+        upper=pl.lit(None, pl.Float64),
+        interval_kind=pl.lit(None, pl.String),
+        masked_parts=pl.lit(None, pl.Int32),
     )
     return _prefer(rows, ["territory_id", "year"]).sort(ORDER).pipe(_provenance)
 
@@ -165,15 +192,19 @@ def growth(spec: Growth, base: pl.DataFrame) -> pl.DataFrame:
     base = base.filter((pl.col("age") == TOTAL) & (pl.col("sex") == TOTAL))
     key = ["territory_id", "year"]
     before = base.select(
-        "territory_id", (pl.col("year") + spec.span).cast(pl.Int16).alias("year"),
-        before="value", before_reason="reason", before_sources="source_ids",
+        "territory_id",
+        (pl.col("year") + spec.span).cast(pl.Int16).alias("year"),
+        before="value",
+        before_reason="reason",
+        before_sources="source_ids",
     )
     rows = base.join(before, on=key)
     known = pl.col("value").is_not_null() & (pl.col("before") > 0)
     change = ((pl.col("value") / pl.col("before")) ** (1 / spec.span) - 1) * 100
     return rows.with_columns(
         value=pl.when(known & (pl.col("value") > 0)).then(change),
-        reason=pl.when(known).then(None)
+        reason=pl.when(known)
+        .then(None)
         .otherwise(pl.coalesce(pl.col("reason", "before_reason").cast(pl.String), pl.lit("sans_objet"))),
         obs_status=pl.when(known).then(pl.lit("A")).otherwise(pl.lit("O")),
         conf_status=pl.lit("F"),
@@ -192,7 +223,10 @@ def gap(spec: Gap, base: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
     """
     known = base.filter(pl.col("value").is_not_null() & (pl.col("age") == TOTAL) & (pl.col("sex") == TOTAL))
     above = known.select(
-        pl.col("territory_id").alias("reference"), "year", above="value", above_sources="source_ids",
+        pl.col("territory_id").alias("reference"),
+        "year",
+        above="value",
+        above_sources="source_ids",
     )
     rows = (
         known.drop("reference")
@@ -200,11 +234,16 @@ def gap(spec: Gap, base: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
         .join(above, on=["reference", "year"])
     )
     distance = (
-        pl.col("value") - pl.col("above") if spec.kind == "points" else 100 * pl.col("value") / pl.col("above")
+        pl.col("value") - pl.col("above")
+        if spec.kind == "points"
+        else 100 * pl.col("value") / pl.col("above")
     )
     return rows.with_columns(
-        value=distance, grade=pl.lit("A"), source_ids=_join_sources("source_ids", "above_sources"),
-        **_no_interval(), weight=pl.lit(None, pl.Float64),
+        value=distance,
+        grade=pl.lit("A"),
+        source_ids=_join_sources("source_ids", "above_sources"),
+        **_no_interval(),
+        weight=pl.lit(None, pl.Float64),
     ).pipe(_finished)
 
 
@@ -216,7 +255,9 @@ def rank(spec: Rank, base: pl.DataFrame, universe: pl.DataFrame) -> pl.DataFrame
     return rows.with_columns(
         value=pl.col("value").rank("min", descending=True).over("year").cast(pl.Float64),
         weight=pl.len().over("year").cast(pl.Float64),  # how many territories are ranked
-        reference=pl.lit(spec.universe), grade=pl.lit("A"), **_no_interval(),
+        reference=pl.lit(spec.universe),
+        grade=pl.lit("A"),
+        **_no_interval(),
     ).pipe(_finished)
 
 
@@ -247,8 +288,10 @@ def _coded(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _no_interval() -> dict[str, pl.Expr]:
     return {
-        "lower": pl.lit(None, pl.Float64), "upper": pl.lit(None, pl.Float64),
-        "interval_kind": pl.lit(None, pl.String), "masked_parts": pl.lit(None, pl.Int32),
+        "lower": pl.lit(None, pl.Float64),
+        "upper": pl.lit(None, pl.Float64),
+        "interval_kind": pl.lit(None, pl.String),
+        "masked_parts": pl.lit(None, pl.Int32),
     }
 
 

@@ -16,11 +16,24 @@ import polars as pl
 Aggregation = Literal["sum", "weighted_mean", "distribution", "none"]
 
 KNOWN_SHARE = 0.99  # a rate of a union is exact only when members holding this share of the weight are known
-UNKNOWN_WEIGHT = 100.0  # a commune whose persons are masked holds fewer than 100 (Filosofi's lowest threshold)
+UNKNOWN_WEIGHT = (
+    100.0  # a commune whose persons are masked holds fewer than 100 (Filosofi's lowest threshold)
+)
 
 SETTLED = (
-    "territory_id", "year", "variable", "value", "lower", "upper", "obs_status", "conf_status",
-    "grade", "interval_kind", "reason", "masked_parts", "aggregated",
+    "territory_id",
+    "year",
+    "variable",
+    "value",
+    "lower",
+    "upper",
+    "obs_status",
+    "conf_status",
+    "grade",
+    "interval_kind",
+    "reason",
+    "masked_parts",
+    "aggregated",
 )
 KEY = ["territory_id", "year", "variable"]
 CODES = ("variable", "obs_status", "conf_status", "grade", "interval_kind", "reason")
@@ -79,10 +92,14 @@ def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             grade=pl.when(~masked).then(pl.lit("A")),
             interval_kind=pl.when(bounded).then(pl.lit("bound")),
-            reason=pl.when(masked & bounded).then(pl.lit("borne"))
-            .when(masked & (status == "Q")).then(pl.lit("secret"))
-            .when(masked & (status == "N")).then(pl.lit("non_significatif"))
-            .when(masked).then(pl.lit("non_disponible")),
+            reason=pl.when(masked & bounded)
+            .then(pl.lit("borne"))
+            .when(masked & (status == "Q"))
+            .then(pl.lit("secret"))
+            .when(masked & (status == "N"))
+            .then(pl.lit("non_significatif"))
+            .when(masked)
+            .then(pl.lit("non_disponible")),
             aggregated=pl.lit(False),
         )
         .select(SETTLED)
@@ -92,9 +109,7 @@ def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
 def _targets(communes: pl.DataFrame, direct: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
     """Reference territories touched by the edition's communes and not published: (KEY, members, partial)."""
     known = communes.select("year", "variable").unique()
-    complete = (
-        direct.group_by("territory_id").agg(n=pl.len()).filter(pl.col("n") == known.height)
-    )
+    complete = direct.group_by("territory_id").agg(n=pl.len()).filter(pl.col("n") == known.height)
     open_groups = groups.join(complete, on="territory_id", how="anti")
     touched = open_groups.join(communes.select("code").unique(), on="code", how="semi")
     whole = (
@@ -118,7 +133,8 @@ def _aggregate(
     own = communes.filter(pl.col("variable") == rule.variable)
     cells = targets.join(groups.select("territory_id", "code"), on="territory_id").join(
         own.select("code", "year", "value", "lower", "upper", "obs_status", "masked_parts"),
-        on=["code", "year"], how="left",
+        on=["code", "year"],
+        how="left",
     )
     combined = _sum(cells) if rule.aggregation == "sum" else _weighted_mean(cells, communes, rule)
     return combined.select(SETTLED)
@@ -133,10 +149,15 @@ def _sum(cells: pl.DataFrame) -> pl.DataFrame:
     high = pl.coalesce("upper", "value")
     present = pl.col("obs_status").is_not_null().sum()
     summed = cells.group_by(*KEY, "members", "partial").agg(
-        total=pl.col("value").sum(), known=pl.col("value").is_not_null().sum(),
-        low=low.sum(), lows=low.is_not_null().sum(), high=high.sum(), highs=high.is_not_null().sum(),
+        total=pl.col("value").sum(),
+        known=pl.col("value").is_not_null().sum(),
+        low=low.sum(),
+        lows=low.is_not_null().sum(),
+        high=high.sum(),
+        highs=high.is_not_null().sum(),
         bounded=(pl.col("lower").is_not_null() | pl.col("upper").is_not_null()).any(),
-        masked=(pl.col("obs_status") == "Q").any(), present=present,
+        masked=(pl.col("obs_status") == "Q").any(),
+        present=present,
         masked_parts=pl.when(pl.col("masked_parts").is_not_null().any()).then(pl.col("masked_parts").sum()),
     )
     whole = ~pl.col("partial")
@@ -147,14 +168,23 @@ def _sum(cells: pl.DataFrame) -> pl.DataFrame:
         value=pl.when(exact).then("total"),
         lower=pl.when(bound).then("low"),
         upper=pl.when(top).then("high"),
-        obs_status=pl.when(exact).then(pl.lit("A")).when(pl.col("masked")).then(pl.lit("Q"))
+        obs_status=pl.when(exact)
+        .then(pl.lit("A"))
+        .when(pl.col("masked"))
+        .then(pl.lit("Q"))
         .otherwise(pl.lit("O")),
         conf_status=pl.when(exact | ~pl.col("masked")).then(pl.lit("F")).otherwise(pl.lit("A")),
         grade=pl.when(exact).then(pl.lit("A")),
         interval_kind=pl.when(bound | top).then(pl.lit("bound")),
-        reason=pl.when(exact).then(None).when(pl.col("partial")).then(pl.lit("scission_sans_part"))
-        .when(bound).then(pl.lit("borne")).when(pl.col("masked") & (pl.col("present") == pl.col("members")))
-        .then(pl.lit("secret")).otherwise(pl.lit("couverture_insuffisante")),
+        reason=pl.when(exact)
+        .then(None)
+        .when(pl.col("partial"))
+        .then(pl.lit("scission_sans_part"))
+        .when(bound)
+        .then(pl.lit("borne"))
+        .when(pl.col("masked") & (pl.col("present") == pl.col("members")))
+        .then(pl.lit("secret"))
+        .otherwise(pl.lit("couverture_insuffisante")),
         masked_parts=pl.col("masked_parts").cast(pl.Int32),
         aggregated=pl.lit(True),
     )
@@ -171,15 +201,19 @@ def _weighted_mean(cells: pl.DataFrame, communes: pl.DataFrame, rule: VariableRu
     known = pl.col("value").is_not_null()
     w = pl.col("weight").fill_null(UNKNOWN_WEIGHT)
     low = pl.when(known).then((pl.col("value") - half).clip(0, 100)).otherwise(pl.col("lower").fill_null(0.0))
-    high = pl.when(known).then((pl.col("value") + half).clip(0, 100)).otherwise(
-        pl.col("upper").fill_null(100.0)
+    high = (
+        pl.when(known).then((pl.col("value") + half).clip(0, 100)).otherwise(pl.col("upper").fill_null(100.0))
     )
     mean = (
         cells.join(weights, on=["code", "year"], how="left")
         .group_by(*KEY, "members", "partial")
         .agg(
-            all=w.sum(), some=w.filter(known).sum(), mass=(w * pl.col("value")).sum(),
-            low=(w * low).sum(), high=(w * high).sum(), masked=(pl.col("obs_status") == "Q").any(),
+            all=w.sum(),
+            some=w.filter(known).sum(),
+            mass=(w * pl.col("value")).sum(),
+            low=(w * low).sum(),
+            high=(w * high).sum(),
+            masked=(pl.col("obs_status") == "Q").any(),
         )
     )
     exact = ~pl.col("partial") & (pl.col("some") >= KNOWN_SHARE * pl.col("all")) & (pl.col("some") > 0)
@@ -191,7 +225,10 @@ def _weighted_mean(cells: pl.DataFrame, communes: pl.DataFrame, rule: VariableRu
         conf_status=pl.lit("F"),
         grade=pl.when(exact).then(pl.lit("A")),
         interval_kind=pl.when(exact).then(pl.lit("bound")),
-        reason=pl.when(exact).then(None).when(pl.col("partial")).then(pl.lit("scission_sans_part"))
+        reason=pl.when(exact)
+        .then(None)
+        .when(pl.col("partial"))
+        .then(pl.lit("scission_sans_part"))
         .otherwise(pl.lit("couverture_insuffisante")),
         masked_parts=pl.lit(None, pl.Int32),
         aggregated=pl.lit(True),
@@ -203,9 +240,13 @@ def _null_rows(targets: pl.DataFrame, reason: str) -> pl.DataFrame:
     return targets.select(
         *KEY,
         *(pl.lit(None, pl.Float64).alias(c) for c in ("value", "lower", "upper")),
-        obs_status=pl.lit("O"), conf_status=pl.lit("F"), grade=pl.lit(None, pl.String),
-        interval_kind=pl.lit(None, pl.String), reason=pl.lit(reason),
-        masked_parts=pl.lit(None, pl.Int32), aggregated=pl.lit(True),
+        obs_status=pl.lit("O"),
+        conf_status=pl.lit("F"),
+        grade=pl.lit(None, pl.String),
+        interval_kind=pl.lit(None, pl.String),
+        reason=pl.lit(reason),
+        masked_parts=pl.lit(None, pl.Int32),
+        aggregated=pl.lit(True),
     ).select(SETTLED)
 
 

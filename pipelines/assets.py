@@ -52,7 +52,10 @@ def _raw(
     """Bytes as served, one asset a source, fetched together so that the limits per host and in all hold."""
     specs = [
         dg.AssetSpec(
-            ["raw", s.source_id], group_name="raw", partitions_def=partitions, description=s.title,
+            ["raw", s.source_id],
+            group_name="raw",
+            partitions_def=partitions,
+            description=s.title,
             metadata={"producteur": s.producer, "licence": s.licence, "diffusion": s.diffusion},
             kinds={"http"},
         )
@@ -60,17 +63,24 @@ def _raw(
     ]
 
     @dg.multi_asset(
-        name=name, specs=specs, can_subset=True, retry_policy=NETWORK_RETRY,
+        name=name,
+        specs=specs,
+        can_subset=True,
+        retry_policy=NETWORK_RETRY,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
     )
     def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         chosen = {key.path[-1] for key in context.selected_asset_keys}
-        outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen], _years(context, partitions))
+        outcomes = acquisition.acquire(
+            workspace, [s for s in sources if s.source_id in chosen], _years(context, partitions)
+        )
         for source_id, report in acquisition.acquisition_report(outcomes).items():
             yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=report)
         failed = [o for o in outcomes if o.kind == "failed"]
         if failed:
-            raise dg.Failure("\n".join(str(o.error) for o in failed), allow_retries=acquisition.may_recover(failed))
+            raise dg.Failure(
+                "\n".join(str(o.error) for o in failed), allow_retries=acquisition.may_recover(failed)
+            )
 
     return acquire
 
@@ -81,8 +91,11 @@ def _core(
     """Typed frames of one source, one Parquet an edition."""
 
     @dg.asset(
-        key=["core", source.source_id], group_name="core", deps=[["raw", source.source_id]],
-        partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        key=["core", source.source_id],
+        group_name="core",
+        deps=[["raw", source.source_id]],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         description=f"{source.title} : une ligne typée par valeur, statut à côté de chaque valeur.",
         kinds={"polars", "parquet"},
     )
@@ -129,7 +142,9 @@ def _settled(workspace: Workspace, source: Source) -> dg.AssetsDefinition:
     """One source's figures on the reference geography."""
 
     @dg.asset(
-        key=["settled", source.source_id], group_name="settled", kinds={"polars"},
+        key=["settled", source.source_id],
+        group_name="settled",
+        kinds={"polars"},
         deps=[["core", source.source_id], ["geography", "correspondence"]],
         description=f"{source.title} : sur la géographie de référence (fusions, scissions, périmètres).",
     )
@@ -149,7 +164,9 @@ def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
         used = sorted({s for i in indicators for s in catalogue.sources_of(i)})
 
         @dg.asset(
-            key=["observation", theme], group_name="observation", kinds={"polars"},
+            key=["observation", theme],
+            group_name="observation",
+            kinds={"polars"},
             deps=[["settled", s] for s in used],
             description="Indicateurs : " + ", ".join(i.label_fr for i in indicators),
         )
@@ -191,4 +208,3 @@ def preview(frame: pl.DataFrame) -> str:
     lines = ["| " + " | ".join(head.columns) + " |", "|" + "---|" * len(head.columns)]
     lines += ["| " + " | ".join("" if v is None else str(v) for v in row) + " |" for row in head.rows()]
     return "\n".join(lines)
-

@@ -32,7 +32,9 @@ def _answer(name: str, results: list[CheckResult]) -> dg.AssetCheckResult:
     critical = any(r.severity == "critical" for r in failed)
     shown = "\n\n".join(r.message() for r in failed) or "Tous réussis."
     return dg.AssetCheckResult(
-        asset_key=CANDIDATE, check_name=name, passed=not failed,
+        asset_key=CANDIDATE,
+        check_name=name,
+        passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if critical else dg.AssetCheckSeverity.WARN,
         description=shown[:2000],
         metadata={"contrôles": len(results), "en échec": len(failed), "détail": dg.MetadataValue.md(shown)},

@@ -17,10 +17,15 @@ from pipelines.workspace import ROOT, Workspace, WorkspaceError
 DONE, FAILED, USAGE = 0, 1, 2
 
 app = typer.Typer(
-    name="vigie", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="vigie",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Vigie : système de données d'un observatoire de la pauvreté.",
 )
-release_app = typer.Typer(no_args_is_help=True, help="Les publications : liste, différences, retour en arrière.")
+release_app = typer.Typer(
+    no_args_is_help=True, help="Les publications : liste, différences, retour en arrière."
+)
 app.add_typer(release_app, name="release")
 out = Console()
 err = Console(stderr=True)
@@ -105,9 +110,13 @@ def sql(
 
 @app.command()
 def portrait(
-    territory: Annotated[str, typer.Argument(help="Identifiant, par exemple COM-91286, ou nom d'un territoire.")],
+    territory: Annotated[
+        str, typer.Argument(help="Identifiant, par exemple COM-91286, ou nom d'un territoire.")
+    ],
     data: DataOption = None,
-    year: Annotated[int | None, typer.Option(help="Année (défaut : la dernière de chaque indicateur).")] = None,
+    year: Annotated[
+        int | None, typer.Option(help="Année (défaut : la dernière de chaque indicateur).")
+    ] = None,
 ) -> None:
     """Un territoire face à son EPCI, son département, sa région et la métropole."""
     from pipelines.reading import show_portrait
@@ -152,7 +161,16 @@ def dev(
     workspace = Workspace(settings_from(profile=profile, data=data))
     environment = os.environ | instance_environment(workspace)
     command = [
-        sys.executable, "-m", "dagster", "dev", "-m", "pipelines.code_location", "-h", "127.0.0.1", "-p", str(port)
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-m",
+        "pipelines.code_location",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
     ]
     os.chdir(ROOT)
     os.execvpe(command[0], command, environment)

@@ -15,12 +15,17 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
     """Everything Dagster knows of Vigie, for one workspace."""
     # in one process: starting a process a step costs ten times what the steps' own overhead does
     job = dg.define_asset_job(
-        JOB, selection=dg.AssetSelection.all(), executor_def=dg.in_process_executor,
+        JOB,
+        selection=dg.AssetSelection.all(),
+        executor_def=dg.in_process_executor,
         description="Tout le chemin : acquisition, géographie, indicateurs, contrôles, publication.",
     )
 
     @dg.schedule(
-        name="build_release_monthly", job=job, cron_schedule="0 5 3 * *", execution_timezone="Europe/Paris",
+        name="build_release_monthly",
+        job=job,
+        cron_schedule="0 5 3 * *",
+        execution_timezone="Europe/Paris",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Le 3 du mois à 5 h, heure de Paris ; à activer.",
     )
@@ -39,5 +44,3 @@ def whole_range(workspace: Workspace) -> dict[str, str]:
         "dagster/asset_partition_range_start": str(min(years)),
         "dagster/asset_partition_range_end": str(max(years)),
     }
-
-

@@ -10,11 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.workspace import Workspace
-from warehouse.release import Releases, ReleaseError
+from warehouse.release import ReleaseError, Releases
 
 LEVEL_LABELS = {
-    "COM": "Commune", "ARM": "Arrondissement", "EPCI": "EPCI", "EPT": "EPT", "DEP": "Département",
-    "REG": "Région", "METRO": "Métropole", "FRANCE": "France",
+    "COM": "Commune",
+    "ARM": "Arrondissement",
+    "EPCI": "EPCI",
+    "EPT": "EPT",
+    "DEP": "Département",
+    "REG": "Région",
+    "METRO": "Métropole",
+    "FRANCE": "France",
 }
 REFERENCES = ("COM", "EPCI", "DEP", "REG", "METRO")
 DISPLAY_ROWS = 200
@@ -56,7 +62,9 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
         found = _find(connection, asked)
         if len(found) != 1:
             if not found:
-                err.print(f"Aucun territoire « {asked} ». Attendu un identifiant (COM-91286) ou un nom exact.")
+                err.print(
+                    f"Aucun territoire « {asked} ». Attendu un identifiant (COM-91286) ou un nom exact."
+                )
             else:
                 err.print(f"Plusieurs territoires répondent à « {asked} » : préciser l'identifiant.")
                 for identifier, name, level in found[:20]:
@@ -74,7 +82,9 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
         ).fetchall()
         columns = [(territory, name), *((a, n) for a, n, _ in above)]
         out.print(f"\n[bold]{name}[/bold] ({LEVEL_LABELS.get(level, level)}, {territory})")
-        if connection.execute("SELECT count(*) FROM source_file WHERE producer LIKE '%fictif%'").fetchone()[0]:  # type: ignore[index]
+        if connection.execute("SELECT count(*) FROM source_file WHERE producer LIKE '%fictif%'").fetchone()[
+            0
+        ]:  # type: ignore[index]
             out.print("[yellow]Données fictives (profil demo).[/yellow]")
         for theme, rows in _portrait_rows(connection, [c for c, _ in columns], year).items():
             table = Table("Indicateur", "Année", *(n for _, n in columns), title=theme, title_justify="left")
@@ -157,8 +167,12 @@ def _show_series(connection: duckdb.DuckDBPyConnection, territory: str, out: Con
     ).fetchall()
     if rows:
         table = Table(
-            "Année", "Taux de pauvreté (%)", "Niveau de vie médian (€)", "Rang parmi les communes diffusées",
-            title="Séries", title_justify="left",
+            "Année",
+            "Taux de pauvreté (%)",
+            "Niveau de vie médian (€)",
+            "Rang parmi les communes diffusées",
+            title="Séries",
+            title_justify="left",
         )
         for row in rows:
             table.add_row(*("" if v is None else str(v) for v in row))
@@ -171,8 +185,10 @@ def show_releases(workspace: Workspace, out: Console) -> int:
     for release in Releases(workspace.data).list():
         counts = (release.rows, release.indicators, release.added, release.changed, release.removed)
         table.add_row(
-            release.release_id, f"{release.created_at:%Y-%m-%d %H:%M}",
-            *(f"{n:,}".replace(",", " ") for n in counts), "publiée" if release.published else "",
+            release.release_id,
+            f"{release.created_at:%Y-%m-%d %H:%M}",
+            *(f"{n:,}".replace(",", " ") for n in counts),
+            "publiée" if release.published else "",
         )
     out.print(table)
     return 0

@@ -35,7 +35,9 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
     """The whole job in this process; prints what was published, skipped and why. Returns the exit code."""
     started = time.monotonic()
     if workspace.settings.profile == "mirror" and not workspace.settings.mirror:
-        err.print("Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple.")
+        err.print(
+            "Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple."
+        )
         return USAGE
     workspace.lock()
     workspace.claim()
@@ -95,16 +97,23 @@ def _summary(workspace: Workspace, out: Console) -> None:
     """What acquisition found, and the declared editions that were not there."""
     kinds = Counter(o.kind for o in workspace.outcomes)
     labels = {
-        "fetched": "nouvelles", "changed": "modifiées", "unchanged": "inchangées",
-        "not_published": "absentes chez le producteur", "failed": "en échec",
+        "fetched": "nouvelles",
+        "changed": "modifiées",
+        "unchanged": "inchangées",
+        "not_published": "absentes chez le producteur",
+        "failed": "en échec",
     }
     out.print("Éditions : " + ", ".join(f"{kinds[k]} {text}" for k, text in labels.items() if kinds[k]) + ".")
     for outcome in workspace.outcomes:
         if outcome.kind == "changed":
-            out.print(f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False)
+            out.print(
+                f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False
+            )
     absent = [f"{o.source_id} {o.edition}" for o in workspace.outcomes if o.kind == "not_published"]
     if absent:
-        out.print(f"  absentes (déclarées, non publiées ou adresse changée) : {', '.join(absent)}", highlight=False)
+        out.print(
+            f"  absentes (déclarées, non publiées ou adresse changée) : {', '.join(absent)}", highlight=False
+        )
 
 
 def check_newest(workspace: Workspace, out: Console) -> int:
@@ -131,15 +140,21 @@ def show_status(workspace: Workspace, out: Console, *, offline: bool) -> int:
     probes = {} if offline else {(p.source_id, p.edition): p for p in client(workspace).probe_all(asked)}
     table = Table("Source", "Édition", "Données", "COG", "Reçue le", "Octets", "Chez le producteur")
     labels = {
-        "unchanged": "identique", "newer": "[yellow]plus récent[/yellow]", "not_published": "absente",
+        "unchanged": "identique",
+        "newer": "[yellow]plus récent[/yellow]",
+        "not_published": "absente",
         "unreachable": "[red]injoignable[/red]",
     }
     for source, edition in asked:
         raw = workspace.store.latest(source.source_id, edition.edition)
         probe = probes.get((source.source_id, edition.edition))
         table.add_row(
-            source.source_id, edition.edition, str(edition.data_year), str(edition.cog_year or ""),
-            f"{raw.retrieved_at:%Y-%m-%d %H:%M}" if raw else "jamais", f"{raw.bytes:,}" if raw else "",
+            source.source_id,
+            edition.edition,
+            str(edition.data_year),
+            str(edition.cog_year or ""),
+            f"{raw.retrieved_at:%Y-%m-%d %H:%M}" if raw else "jamais",
+            f"{raw.bytes:,}" if raw else "",
             labels[probe.kind] if probe else "",
         )
     out.print(table)

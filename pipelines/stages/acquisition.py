@@ -32,10 +32,12 @@ def client(workspace: Workspace) -> Client:
 
 def demo_folder(workspace: Workspace) -> Path:
     """The generated country's files, laid out as HOST/PATH; made once for a size and a seed."""
-    from sources.demo import generate
+    from sources.demo.generate import generate
 
     settings = workspace.settings
-    folder = workspace.stage("demo", f"{settings.demo_communes}-{settings.demo_seed}-{workspace.parser_digest[:12]}")
+    folder = workspace.stage(
+        "demo", f"{settings.demo_communes}-{settings.demo_seed}-{workspace.parser_digest[:12]}"
+    )
     done = folder / "DONE"
     if not done.exists():
         with workspace.progress.step("Pays fictif", 1) as step:
@@ -100,7 +102,9 @@ class ParseReport:
 
     def metadata(self) -> dict[str, Any]:
         return {
-            "lignes": self.rows, "éditions lues": self.written, "éditions à jour": self.kept,
+            "lignes": self.rows,
+            "éditions lues": self.written,
+            "éditions à jour": self.kept,
             "secondes": round(self.seconds, 2),
         }
 
@@ -119,7 +123,9 @@ def parse(workspace: Workspace, source: Source, years: set[int] | None) -> Parse
             target = workspace.core(source.source_id, edition.edition)
             fingerprint = digest(f"{raw.sha256} {edition.model_dump_json()} {workspace.parser_digest}")
             try:
-                fresh = refresh(target, fingerprint, lambda e=edition, h=raw.sha256: _read(workspace, source, e, h))
+                fresh = refresh(
+                    target, fingerprint, lambda e=edition, h=raw.sha256: _read(workspace, source, e, h)
+                )
             except SourceError as error:
                 report.errors.append(error)
                 continue

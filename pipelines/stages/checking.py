@@ -16,7 +16,9 @@ def check_folder(workspace: Workspace, folder: Path, run: Run) -> list[CheckResu
     """Every suite and reconciliation on the tables of a candidate or a release."""
     bounds = load_bounds("demo" if workspace.settings.profile == "demo" else "national")
     relations = {
-        name: f"read_parquet('{folder / name}.parquet')" for name in TABLES if (folder / f"{name}.parquet").exists()
+        name: f"read_parquet('{folder / name}.parquet')"
+        for name in TABLES
+        if (folder / f"{name}.parquet").exists()
     }
     connection = connect()
     try:

@@ -61,7 +61,11 @@ def build_passage(workspace: Workspace) -> pl.DataFrame:
     years = [*used, *_latest(workspace, "insee_cog_communes"), *_latest(workspace, "insee_epci_ancien")]
     span = range(min(years), max(events) + 1)
     fingerprint = digest(f"{fingerprint_of(newest)} {span} {workspace.code_digest}")
-    refresh(path(workspace, "passage"), fingerprint, lambda: passage(dated_as_listed(pl.read_parquet(newest)), span))
+    refresh(
+        path(workspace, "passage"),
+        fingerprint,
+        lambda: passage(dated_as_listed(pl.read_parquet(newest)), span),
+    )
     return read(workspace, "passage")
 
 
@@ -73,12 +77,17 @@ def build_territories(workspace: Workspace) -> pl.DataFrame:
     composition = _composition(workspace, reference)
     members = territory_members(communes, composition, reference)
     table = territories(
-        communes, _zones(workspace, "insee_cog_departements", reference),
-        _zones(workspace, "insee_cog_regions", reference), composition, reference,
+        communes,
+        _zones(workspace, "insee_cog_departements", reference),
+        _zones(workspace, "insee_cog_regions", reference),
+        composition,
+        reference,
     )
     cities = communes.filter(pl.col("typecom") == "ARM").select(code="parent", arm="code").sort("code", "arm")
     frames = {
-        "territory": table, "territory_member": members, "cities": cities,
+        "territory": table,
+        "territory_member": members,
+        "cities": cities,
         "reference_members": members_by_year(communes, composition),
         "parents": parents(members, cities),
     }
@@ -97,13 +106,16 @@ def parents(members: pl.DataFrame, cities: pl.DataFrame) -> pl.DataFrame:
         pl.col("reference_level").is_in(list(REFERENCE_LEVELS))
     )
     communes = above.select(territory_id="child_id", reference="parent_id", reference_level="reference_level")
-    districts = cities.select(
-        territory_id=pl.lit("COM-") + pl.col("code"), arm=pl.lit("ARM-") + pl.col("arm")
-    ).join(communes, on="territory_id").select(territory_id="arm", reference="reference", reference_level="reference_level")
+    districts = (
+        cities.select(territory_id=pl.lit("COM-") + pl.col("code"), arm=pl.lit("ARM-") + pl.col("arm"))
+        .join(communes, on="territory_id")
+        .select(territory_id="arm", reference="reference", reference_level="reference_level")
+    )
     epci = above.filter(pl.col("reference_level") == "EPCI").select(epci="parent_id", territory_id="child_id")
     held = (
         epci.join(communes.filter(pl.col("reference_level") != "EPCI"), on="territory_id")
-        .group_by("epci", "reference", "reference_level").agg(inside=pl.len())
+        .group_by("epci", "reference", "reference_level")
+        .agg(inside=pl.len())
         .join(epci.group_by("epci").agg(size=pl.len()), on="epci")
         .filter(pl.col("inside") == pl.col("size"))
         .select(territory_id="epci", reference="reference", reference_level="reference_level")
@@ -119,7 +131,8 @@ def build_correspondences(workspace: Workspace) -> pl.DataFrame:
     with workspace.progress.step("Périmètres par COG", len(years)) as step:
         for year in years:
             refresh(
-                path(workspace, f"members-{year}"), fingerprint,
+                path(workspace, f"members-{year}"),
+                fingerprint,
                 lambda y=year: members_by_year(_communes(workspace, y), _composition(workspace, y)),
             )
             counts = read(workspace, f"members-{year}").group_by("level").agg(pl.col("code").n_unique())
@@ -205,7 +218,9 @@ def _years_with_epci(workspace: Workspace, source_id: str) -> list[int]:
     return [
         year
         for year, edition in _latest(workspace, source_id).items()
-        if (pl.read_parquet(workspace.core(source_id, edition.edition), columns=["level"])["level"] == "EPCI").any()
+        if (
+            pl.read_parquet(workspace.core(source_id, edition.edition), columns=["level"])["level"] == "EPCI"
+        ).any()
     ]
 
 

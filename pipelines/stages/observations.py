@@ -21,7 +21,8 @@ def editions_to_settle(workspace: Workspace, source: Source) -> list[Edition]:
     present = workspace.present(source)
     levels = {e.edition: {m.level for m in e.members} for e in present}
     return [
-        e for e in present
+        e
+        for e in present
         if not any(
             o.data_year == e.data_year and o.issue > e.issue and levels[e.edition] <= levels[o.edition]
             for o in present
@@ -48,7 +49,8 @@ def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
             if refresh(target, fingerprint, lambda e=edition: _settled(workspace, source, e, rules)):
                 written.append(edition.edition)
     return {
-        "éditions": [e.edition for e in asked], "recalculées": written,
+        "éditions": [e.edition for e in asked],
+        "recalculées": written,
         "remplacées par une réédition": [
             e.edition for e in workspace.present(source) if e.edition not in {a.edition for a in asked}
         ],
@@ -96,11 +98,15 @@ def _rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> p
         case methods.Growth() as spec:
             rows = methods.growth(spec, _observed(workspace, catalogue, spec.of))
         case methods.Gap() as spec:
-            parents = geography.ranked(workspace, geography.read(workspace, "parents"), "territory_id", "reference")
+            parents = geography.ranked(
+                workspace, geography.read(workspace, "parents"), "territory_id", "reference"
+            )
             rows = methods.gap(spec, _observed(workspace, catalogue, spec.of), parents)
         case methods.Rank() as spec:
             rows = methods.rank(
-                spec, _observed(workspace, catalogue, spec.of), geography.universe_of(workspace, spec.universe)
+                spec,
+                _observed(workspace, catalogue, spec.of),
+                geography.universe_of(workspace, spec.universe),
             )
     return rows
 
@@ -122,7 +128,9 @@ def _variables(
 
     def read(variable: str) -> pl.DataFrame:
         frames = [
-            pl.scan_parquet(path).filter(pl.col("variable") == variable).with_columns(
+            pl.scan_parquet(path)
+            .filter(pl.col("variable") == variable)
+            .with_columns(
                 source_id=pl.lit(source.source_id).cast(pl.Categorical),
                 source_ids=pl.lit(f"{source.source_id}/{edition.edition}").cast(pl.Categorical),
                 cog_year=pl.lit(edition.cog_year or edition.data_year, pl.Int16),
@@ -136,11 +144,13 @@ def _variables(
 
 
 def _empty() -> pl.DataFrame:
-    codes = {c: pl.Categorical for c in (*CODES, "source_id", "source_ids")}
-    numbers = {c: pl.Float64 for c in ("value", "lower", "upper")}
+    codes = dict.fromkeys((*CODES, "source_id", "source_ids"), pl.Categorical)
+    numbers = dict.fromkeys(("value", "lower", "upper"), pl.Float64)
     small = {"year": pl.Int16, "cog_year": pl.Int16, "issue": pl.Int16, "masked_parts": pl.Int32}
     types = {"territory_id": pl.UInt32, **codes, **numbers, **small, "aggregated": pl.Boolean}
-    return pl.DataFrame(schema={c: types[c] for c in (*SETTLED, "source_id", "source_ids", "cog_year", "issue")})
+    return pl.DataFrame(
+        schema={c: types[c] for c in (*SETTLED, "source_id", "source_ids", "cog_year", "issue")}
+    )
 
 
 def _inputs(workspace: Workspace, catalogue: Catalogue) -> str:
@@ -152,4 +162,3 @@ def _inputs(workspace: Workspace, catalogue: Catalogue) -> str:
         for e in editions_to_settle(workspace, workspace.sources[s])
     ]
     return digest(" ".join([*settled, fingerprint_of(geography.path(workspace, "parents"))]))
-

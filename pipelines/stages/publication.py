@@ -28,7 +28,9 @@ FICTION = "Données fictives : pays imaginaire généré pour la démonstration,
 def recover(workspace: Workspace) -> list[str]:
     """Puts right what a killed run left; returns what was done (French)."""
     done = Releases(workspace.data).recover()
-    left = [p for folder in ("core", "stage") for p in sweep(workspace.data / folder)] + workspace.store.sweep()
+    left = [
+        p for folder in ("core", "stage") for p in sweep(workspace.data / folder)
+    ] + workspace.store.sweep()
     if left:
         done.append(f"{len(left)} fichier(s) temporaire(s) d'une exécution interrompue, supprimé(s)")
     return done
@@ -72,9 +74,12 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
     workspace.candidate = candidate
     changes = candidate.changes
     return {
-        "publication": candidate.release_id, "lignes": writer.rows,
-        "ajoutées": changes.total("added"), "modifiées": changes.total("changed"),
-        "retirées": changes.total("removed"), "entrées": inputs,
+        "publication": candidate.release_id,
+        "lignes": writer.rows,
+        "ajoutées": changes.total("added"),
+        "modifiées": changes.total("changed"),
+        "retirées": changes.total("removed"),
+        "entrées": inputs,
     }
 
 
@@ -101,27 +106,40 @@ def coverage_of(rows: pl.DataFrame, sizes: dict[str, int]) -> pl.DataFrame:
     rows: its observations; sizes: number of reference territories by level. Only the whole population counts
     (sex and age _T); a gap is published where the territory has at least one.
     """
-    reasons = nomenclature_frame().filter(pl.col("codelist") == "reason").select(reason="code", why="label_fr")
+    reasons = (
+        nomenclature_frame().filter(pl.col("codelist") == "reason").select(reason="code", why="label_fr")
+    )
     own = rows.filter((pl.col("sex") == "_T") & (pl.col("age") == "_T")).select(
-        "indicator_id", "territory_id", "year", pl.col("reason", "level").cast(pl.String), "obs_status",
+        "indicator_id",
+        "territory_id",
+        "year",
+        pl.col("reason", "level").cast(pl.String),
+        "obs_status",
         known=pl.col("value").is_not_null(),
     )
     each = own.group_by("indicator_id", "level", "year", "territory_id").agg(
-        known=pl.col("known").any(), masked=(pl.col("obs_status") == "Q").any(), reason=pl.col("reason").first()
+        known=pl.col("known").any(),
+        masked=(pl.col("obs_status") == "Q").any(),
+        reason=pl.col("reason").first(),
     )
     key = ["indicator_id", "level", "year"]
     why = (
-        each.filter(~pl.col("known")).group_by(*key, "reason").agg(n=pl.len())
-        .join(reasons, on="reason", how="left").sort(*key, "n", "reason", descending=[False] * 3 + [True, False])
+        each.filter(~pl.col("known"))
+        .group_by(*key, "reason")
+        .agg(n=pl.len())
+        .join(reasons, on="reason", how="left")
+        .sort(*key, "n", "reason", descending=[False] * 3 + [True, False])
         .group_by(key, maintain_order=True)
         .agg(reason_fr=pl.format("{} ({})", "why", "n").str.join(" ; "))
     )
     counted = each.group_by(key).agg(
-        present=pl.len(), published=pl.col("known").sum(),
+        present=pl.len(),
+        published=pl.col("known").sum(),
         suppressed=(~pl.col("known") & pl.col("masked")).sum(),
     )
     universe = pl.DataFrame(
-        [(level, n) for level, n in sorted(sizes.items())], schema={"level": pl.String, "territories": pl.Int64},
+        [(level, n) for level, n in sorted(sizes.items())],
+        schema={"level": pl.String, "territories": pl.Int64},
         orient="row",
     )
     grid = counted.select("indicator_id", "year").unique().join(universe, how="cross")
@@ -129,12 +147,15 @@ def coverage_of(rows: pl.DataFrame, sizes: dict[str, int]) -> pl.DataFrame:
     absent = pl.col("territories") - pl.col("present").fill_null(0)
     outside = pl.when(absent > 0).then(pl.format("Absents de la source ({})", absent))
     return (
-        grid.join(counted, on=key, how="left").join(why, on=key, how="left").filter(kept)
+        grid.join(counted, on=key, how="left")
+        .join(why, on=key, how="left")
+        .filter(kept)
         .with_columns(pl.col("published", "suppressed").fill_null(0).cast(pl.Int64))
         .with_columns(
             missing=pl.col("territories") - pl.col("published") - pl.col("suppressed"),
-            reason_fr=pl.concat_str(pl.col("reason_fr"), outside, separator=" ; ", ignore_nulls=True)
-            .replace("", None),
+            reason_fr=pl.concat_str(pl.col("reason_fr"), outside, separator=" ; ", ignore_nulls=True).replace(
+                "", None
+            ),
         )
         .select(*key, "territories", "published", "suppressed", "missing", "reason_fr")
         .sort(key)
@@ -146,11 +167,14 @@ def _territories(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
     known = (
         pl.read_parquet(observation_path(workspace, catalogue.indicator("dem_pop")))
         .filter(pl.col("value").is_not_null())
-        .sort("year").group_by("territory_id", maintain_order=True).agg(pl.col("value", "year").last())
+        .sort("year")
+        .group_by("territory_id", maintain_order=True)
+        .agg(pl.col("value", "year").last())
     )
     population = known.select(
         geography.identifiers(workspace).gather(known["territory_id"]).alias("territory_id"),
-        population=pl.col("value").round().cast(pl.Int64), population_year="year",
+        population=pl.col("value").round().cast(pl.Int64),
+        population_year="year",
     )
     table = geography.read(workspace, "territory").drop("population", "population_year", strict=False)
     return table.join(population, on="territory_id", how="left").select(TABLES["territory"].names)
@@ -163,14 +187,24 @@ def source_files(workspace: Workspace) -> pl.DataFrame:
         for edition in workspace.present(source):
             raw = workspace.store.latest(source.source_id, edition.edition)
             if raw is not None:
-                rows.append({
-                    "source_id": source.source_id, "edition": edition.edition, "title": source.title,
-                    "url": raw.url, "requested_url": raw.requested_url,
-                    "retrieved_at": raw.retrieved_at.astimezone(UTC).replace(tzinfo=None),
-                    "sha256": raw.sha256, "bytes": raw.bytes,
-                    "producer": f"{source.producer} (fictif)" if workspace.settings.profile == "demo" else source.producer,
-                    "licence": source.licence, "owner": source.owner, "diffusion": source.diffusion,
-                })
+                rows.append(
+                    {
+                        "source_id": source.source_id,
+                        "edition": edition.edition,
+                        "title": source.title,
+                        "url": raw.url,
+                        "requested_url": raw.requested_url,
+                        "retrieved_at": raw.retrieved_at.astimezone(UTC).replace(tzinfo=None),
+                        "sha256": raw.sha256,
+                        "bytes": raw.bytes,
+                        "producer": f"{source.producer} (fictif)"
+                        if workspace.settings.profile == "demo"
+                        else source.producer,
+                        "licence": source.licence,
+                        "owner": source.owner,
+                        "diffusion": source.diffusion,
+                    }
+                )
     return pl.DataFrame(rows, schema=TABLES["source_file"].schema())
 
 
@@ -180,7 +214,9 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     if candidate is None:
         return []
     results = check_folder(workspace, candidate.public, Run(run_id, datetime.now(UTC)))
-    candidate.write("quality_check", to_frame(results).with_columns(pl.col("checked_at").dt.replace_time_zone(None)))
+    candidate.write(
+        "quality_check", to_frame(results).with_columns(pl.col("checked_at").dt.replace_time_zone(None))
+    )
     workspace.results = results
     _keep(workspace, results)
     return results
@@ -201,7 +237,9 @@ def publish(workspace: Workspace) -> dict[str, Any]:
     workspace.candidate = None
     workspace.published = release.release_id
     return {
-        "publication": release.release_id, "dossier": str(release.public), "lignes": release.rows,
+        "publication": release.release_id,
+        "dossier": str(release.public),
+        "lignes": release.rows,
         "fichier DuckDB": str(workspace.data / "vigie.duckdb"),
     }
 
@@ -217,7 +255,9 @@ def conclusion(workspace: Workspace) -> str:
     lines = [
         f"Publiée : {latest.release_id}" + (f" ({latest.notice})" if latest.notice else ""),
         f"  {latest.rows:,} valeurs de {latest.indicators} indicateurs ; par rapport à la précédente : "
-        f"{latest.added:,} ajoutées, {latest.changed:,} modifiées, {latest.removed:,} retirées.".replace(",", " "),
+        f"{latest.added:,} ajoutées, {latest.changed:,} modifiées, {latest.removed:,} retirées.".replace(
+            ",", " "
+        ),
         f"  {len(workspace.results)} contrôles : {len(workspace.results) - len(warnings)} réussis, "
         f"{len(warnings)} avertissement(s).",
         *(f"    {w.message()}" for w in warnings),
@@ -275,7 +315,11 @@ def _commit() -> str | None:
     """The commit of the code, when it runs from its repository."""
     try:
         answer = subprocess.run(
-            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=5
+            ["git", "-C", str(ROOT), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
         )
     except OSError:
         return None

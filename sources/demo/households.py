@@ -29,7 +29,7 @@ UNDER_14 = slice(0, 4)
 AGE_CLASSES = 6  # of the tax referent: under 30, 30-39, 40-49, 50-59, 60-74, 75 or more
 COMPONENTS = ("PTSA", "PCHO", "PBEN", "PPEN", "PPAT", "PPFAM", "PPMINI", "PPLOGT", "PIMPOT")
 IRIS_POPULATION = 2000
-IRIS_FROM = 5000  # inhabitants from which a commune is divided
+IRIS_FROM = 5000  # inhabitants from which a commune is divided; the big city always is
 
 _REFERENT_BY_CLASS = (0.11, 0.17, 0.19, 0.19, 0.22, 0.12)
 _COUPLE_BY_CLASS = (0.35, 0.62, 0.62, 0.60, 0.60, 0.35)
@@ -212,7 +212,7 @@ def _draw_iris(country: Country, size: np.ndarray, atom: np.ndarray, rng: np.ran
     households.
     """
     people = 2.0 * size
-    divided = people >= IRIS_FROM
+    divided = (people >= IRIS_FROM) | (country.arm != "")
     inhabited = np.where(divided, np.maximum(2, np.rint(people / IRIS_POPULATION)), 1).astype(np.int16)
     park = divided & (np.cumsum(divided) % 3 == 1)
     place = rng.random(atom.size, dtype=np.float32)

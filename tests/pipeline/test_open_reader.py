@@ -46,6 +46,8 @@ def version(number: int) -> pl.DataFrame:
 def test_three_publications_under_an_open_reader(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     first = sample.publish(releases, version(0))
+    held = releases.database.open("rb")
+    before = held.read()
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -61,7 +63,10 @@ def test_three_publications_under_an_open_reader(tmp_path: Path) -> None:
     assert reader.returncode == 0, errors
     answer = json.loads(out)
     total = version(0)["value"].sum()
-    # the open file never changes under its reader
+    # the open file never changes under its reader, not even where he has not read yet
+    held.seek(0)
+    assert held.read() == before
+    held.close()
     assert answer["seen"] == [[first.release_id, total]]
     # the new one is there when it opens again
     assert answer["after"] == [last.release_id, version(3)["value"].sum()]

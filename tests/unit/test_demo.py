@@ -77,7 +77,7 @@ def test_another_seed_gives_other_figures_of_the_same_country(
 
 
 def test_every_file_says_that_it_is_fictional(small: tuple[Path, Truth]) -> None:
-    """In its labels, its preamble or beside its members; IRIS of 2019 have no label: their codes are invented."""
+    """In its labels, its preamble or beside its members; the IRIS of 2019 have invented codes and no label."""
     root, truth = small
     for (source_id, edition), path in truth.files.items():
         data = (root / path).read_bytes()
@@ -118,11 +118,12 @@ def test_the_story_is_told_at_any_size(communes: int) -> None:
     assert np.array_equal(country.codes[2019], country.codes[2020]), "a year without any change"
     moved = country.home == "99006"
     story = {y: str(country.codes[y][moved][0]) for y in (2020, 2021, 2022, 2023)}
-    assert story == {2020: "99006", 2021: "99007", 2022: "99007", 2023: "99006"}, "a code flips and flips back"
+    assert story == {2020: "99006", 2021: "99007", 2022: "99007", 2023: "99006"}, "flips, then back"
     pair = np.isin(country.home, ["99010", "99011"])
-    assert [len(set(country.codes[y][pair].tolist())) for y in (2016, 2017, 2021)] == [2, 1, 2], "a true split"
+    communes_of_pair = [len(set(country.codes[y][pair].tolist())) for y in (2016, 2017, 2021)]
+    assert communes_of_pair == [2, 1, 2], "a true split"
     hop = country.home == "00005"
-    assert country.codes[2017][hop][0] == "00005" and country.codes[2018][hop][0] == "99013", "two hops, one day"
+    assert [str(country.codes[y][hop][0]) for y in (2017, 2018)] == ["00005", "99013"], "two hops, one day"
     assert set(country.names[2026]) == set(country.codes[2026].tolist())
     assert len(set(country.names[2014].values())) == communes
 
@@ -133,7 +134,7 @@ def test_a_commune_has_one_epci_and_perimeters_change() -> None:
         pairs = set(zip(country.codes[year].tolist(), country.epci[year].tolist(), strict=True))
         assert len(pairs) == len(set(country.codes[year].tolist()))
     members = {
-        y: frozenset(country.home[country.epci[y] == country.epci[2025][0]].tolist()) for y in (2016, 2019, 2025)
+        y: frozenset(country.home[country.epci[y] == country.epci[y][0]].tolist()) for y in (2016, 2019, 2025)
     }
     assert len(set(members.values())) == 3, "the same SIREN, three perimeters"
     assert "" in country.epci[2025], "an island in no EPCI"
@@ -158,7 +159,7 @@ def test_households_follow_the_official_scale_and_their_income_adds_up() -> None
     assert np.allclose(sum(parts.values()), of.income)
     assert (parts["PIMPOT"] < 0).all()
     assert all((amount >= 0).all() for name, amount in parts.items() if name != "PIMPOT")
-    assert np.array_equal(of.living, in_year(all_of, 2019).living), "a year does not depend on what was read before"
+    assert np.array_equal(of.living, in_year(all_of, 2019).living), "years are independent"
     with pytest.raises(ValueError, match="2030"):
         present_in(all_of, 2030)
 
@@ -233,16 +234,25 @@ VARIABLES = ("NBPERSMENFISC", "MED", "D1", "PCHO", "TP60")
 
 
 @given(
-    st.integers(0, 3_000), st.integers(0, 6_000), st.integers(0, 3_000), st.integers(0, 6_000), st.integers(0, 40)
-)  # fmt: skip
+    st.integers(0, 3_000),
+    st.integers(0, 6_000),
+    st.integers(0, 3_000),
+    st.integers(0, 6_000),
+    st.integers(0, 40),
+)
 @settings(deadline=None, max_examples=300)
 def test_nothing_below_a_threshold_is_ever_published(
     men: int, pers: int, poor_men: int, poor_pers: int, having: int
 ) -> None:
     poor_men, poor_pers = min(poor_men, men), min(poor_pers, pers)
-    shown, hidden = publish(
-        territory(all_men=men, all_pers=pers, poor_men=poor_men, poor_pers=poor_pers, having=having), VARIABLES
-    )
+    counts = {
+        "all_men": men,
+        "all_pers": pers,
+        "poor_men": poor_men,
+        "poor_pers": poor_pers,
+        "having": having,
+    }
+    shown, hidden = publish(territory(**counts), VARIABLES)
     row = shown.row(0, named=True)
     reasons = dict(hidden.select("variable", "reason").iter_rows())
     known, detailed = men >= 50 or pers >= 100, men >= 1_000 or pers >= 2_000

@@ -7,18 +7,52 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from methods.indicators import COLUMNS, Gap, Growth, Published, Rank, Ratio, Term, gap, growth, published, rank, ratio
+from methods.indicators import (
+    COLUMNS,
+    Gap,
+    Growth,
+    Published,
+    Rank,
+    Ratio,
+    Term,
+    gap,
+    growth,
+    published,
+    rank,
+    ratio,
+)
 
 BASE = {
-    "lower": None, "upper": None, "obs_status": "A", "conf_status": "F", "grade": "A",
-    "interval_kind": None, "reason": None, "masked_parts": None, "aggregated": False, "source_ids": "s/2018",
-    "cog_year": 2021, "issue": 1,
+    "lower": None,
+    "upper": None,
+    "obs_status": "A",
+    "conf_status": "F",
+    "grade": "A",
+    "interval_kind": None,
+    "reason": None,
+    "masked_parts": None,
+    "aggregated": False,
+    "source_ids": "s/2018",
+    "cog_year": 2021,
+    "issue": 1,
 }
 SCHEMA = {
-    "territory_id": pl.String, "year": pl.Int16, "variable": pl.String, "value": pl.Float64,
-    "lower": pl.Float64, "upper": pl.Float64, "obs_status": pl.String, "conf_status": pl.String,
-    "grade": pl.String, "interval_kind": pl.String, "reason": pl.String, "masked_parts": pl.Int32,
-    "aggregated": pl.Boolean, "source_id": pl.String, "source_ids": pl.String, "cog_year": pl.Int16,
+    "territory_id": pl.String,
+    "year": pl.Int16,
+    "variable": pl.String,
+    "value": pl.Float64,
+    "lower": pl.Float64,
+    "upper": pl.Float64,
+    "obs_status": pl.String,
+    "conf_status": pl.String,
+    "grade": pl.String,
+    "interval_kind": pl.String,
+    "reason": pl.String,
+    "masked_parts": pl.Int32,
+    "aggregated": pl.Boolean,
+    "source_id": pl.String,
+    "source_ids": pl.String,
+    "cog_year": pl.Int16,
     "issue": pl.Int16,
 }
 
@@ -34,7 +68,15 @@ def row(territory: str, variable: str, value: float | None, **other: object) -> 
 
 def test_first_source_wins_and_published_comes_before_aggregated() -> None:
     read = variables(
-        row("DEP-90", "tp60", None, source_id="cc", source_ids="cc/2018", aggregated=True, reason="couverture_insuffisante"),
+        row(
+            "DEP-90",
+            "tp60",
+            None,
+            source_id="cc",
+            source_ids="cc/2018",
+            aggregated=True,
+            reason="couverture_insuffisante",
+        ),
         row("DEP-90", "tp60", 13.2, source_id="dist", source_ids="dist/2018"),
         row("COM-90001", "tp60", 44.0, source_id="cc", source_ids="cc/2018"),
         row("COM-90001", "tp60", 43.0, source_id="dist", source_ids="dist/2018"),
@@ -60,14 +102,20 @@ def test_rates_by_age_carry_their_code_and_no_weight() -> None:
         row("COM-90001", "tp60", 44.0), row("COM-90001", "young", 50.0), row("COM-90001", "nb_pers", 900.0)
     )
     rows = published(Published({"s": "tp60"}, {"RF_Y_LT30": "young"}, "nb_pers"), read)
-    assert rows.sort("age").select("age", "value", "weight").rows() == [("RF_Y_LT30", 50.0, None), ("_T", 44.0, 900.0)]
+    assert rows.sort("age").select("age", "value", "weight").rows() == [
+        ("RF_Y_LT30", 50.0, None),
+        ("_T", 44.0, 900.0),
+    ]
 
 
 def test_ratio_divides_sums_and_keeps_the_reason_of_what_is_missing() -> None:
     read = variables(
-        row("COM-1", "chom", 10.0), row("COM-1", "act", 40.0),
-        row("COM-2", "chom", None, obs_status="Q", conf_status="A", reason="secret"), row("COM-2", "act", 40.0),
-        row("COM-3", "chom", 0.0), row("COM-3", "act", 0.0),
+        row("COM-1", "chom", 10.0),
+        row("COM-1", "act", 40.0),
+        row("COM-2", "chom", None, obs_status="Q", conf_status="A", reason="secret"),
+        row("COM-2", "act", 40.0),
+        row("COM-3", "chom", 0.0),
+        row("COM-3", "act", 0.0),
     )
     rows = ratio(Ratio([Term("chom")], [Term("act")]), read).sort("territory_id")
     assert rows["value"].to_list() == [25.0, None, None]
@@ -90,17 +138,23 @@ def observations(*rows: tuple[str, int, float | None]) -> pl.DataFrame:
 
 
 def test_growth_is_annual_and_null_when_the_earlier_figure_is() -> None:
-    base = observations(("COM-1", 2013, 100.0), ("COM-1", 2018, 110.0), ("COM-2", 2013, None), ("COM-2", 2018, 5.0))
+    base = observations(
+        ("COM-1", 2013, 100.0), ("COM-1", 2018, 110.0), ("COM-2", 2013, None), ("COM-2", 2018, 5.0)
+    )
     rows = growth(Growth("x"), base).sort("territory_id")
     assert rows["year"].to_list() == [2018, 2018]
-    assert rows["value"].to_list() == [pytest.approx((1.1 ** 0.2 - 1) * 100), None]
+    assert rows["value"].to_list() == [pytest.approx((1.1**0.2 - 1) * 100), None]
     assert rows["reason"][1] is not None
 
 
 def test_gap_needs_both_values_and_says_with_whom() -> None:
     base = observations(("COM-1", 2018, 45.0), ("COM-2", 2018, None), ("DEP-9", 2018, 13.0))
     parents = pl.DataFrame(
-        {"territory_id": ["COM-1", "COM-2"], "reference": ["DEP-9", "DEP-9"], "reference_level": ["DEP", "DEP"]}
+        {
+            "territory_id": ["COM-1", "COM-2"],
+            "reference": ["DEP-9", "DEP-9"],
+            "reference_level": ["DEP", "DEP"],
+        }
     )
     points = gap(Gap("x", "points"), base, parents)
     assert points.select("territory_id", "reference", "value").rows() == [("COM-1", "DEP-9", 32.0)]
@@ -110,11 +164,17 @@ def test_gap_needs_both_values_and_says_with_whom() -> None:
 
 def test_rank_is_descending_with_ties_at_the_smallest_rank_and_outsiders_left_out() -> None:
     base = observations(
-        ("COM-1", 2018, 45.0), ("COM-2", 2018, 46.0), ("COM-3", 2018, 45.0), ("COM-4", 2018, None), ("ARM-5", 2018, 60.0)
+        ("COM-1", 2018, 45.0),
+        ("COM-2", 2018, 46.0),
+        ("COM-3", 2018, 45.0),
+        ("COM-4", 2018, None),
+        ("ARM-5", 2018, 60.0),
     )
     universe = pl.DataFrame({"territory_id": ["COM-1", "COM-2", "COM-3", "COM-4"]})
     rows = rank(Rank("x"), base, universe).sort("territory_id")
     assert rows.select("territory_id", "value", "weight").rows() == [
-        ("COM-1", 2.0, 3.0), ("COM-2", 1.0, 3.0), ("COM-3", 2.0, 3.0)
+        ("COM-1", 2.0, 3.0),
+        ("COM-2", 1.0, 3.0),
+        ("COM-3", 2.0, 3.0),
     ]
     assert rows["reference"].unique().to_list() == ["COM_METRO"]

@@ -22,8 +22,19 @@ NO_CITIES = pl.DataFrame(schema={"code": pl.String, "arm": pl.String})
 def cells(rows: list[tuple]) -> pl.DataFrame:
     """(level, code, variable, value[, obs, lower, upper]) as a core frame of the year 2018."""
     full = [
-        (r[0], r[1], 2018, r[2], r[3], r[5] if len(r) > 5 else None, r[6] if len(r) > 6 else None,
-         r[4] if len(r) > 4 else "A", "A" if len(r) > 4 and r[4] == "Q" else "F", None, None)
+        (
+            r[0],
+            r[1],
+            2018,
+            r[2],
+            r[3],
+            r[5] if len(r) > 5 else None,
+            r[6] if len(r) > 6 else None,
+            r[4] if len(r) > 4 else "A",
+            "A" if len(r) > 4 and r[4] == "Q" else "F",
+            None,
+            None,
+        )
         for r in rows
     ]
     return pl.DataFrame(full, schema=VALUES, orient="row")
@@ -54,9 +65,17 @@ MERGED = groups(COM_90001=["90001", "90002"])
 
 def test_published_figure_of_the_same_territory_is_kept_verbatim() -> None:
     frame = settle(
-        cells([("EPCI", "999000001", "tp60", 12.3), ("COM", "90001", "tp60", 44.0), ("COM", "90001", "nb_pers", 900.0)]),
+        cells(
+            [
+                ("EPCI", "999000001", "tp60", 12.3),
+                ("COM", "90001", "tp60", 44.0),
+                ("COM", "90001", "nb_pers", 900.0),
+            ]
+        ),
         same=same(("EPCI", "999000001", "EPCI-999000001"), ("COM", "90001", "COM-90001")),
-        groups=groups(COM_90001=["90001"], EPCI_999000001=["90001"]), cities=NO_CITIES, rules=RULES,
+        groups=groups(COM_90001=["90001"], EPCI_999000001=["90001"]),
+        cities=NO_CITIES,
+        rules=RULES,
     )
     row = one(frame, "EPCI-999000001", "tp60")
     assert (row["value"], row["grade"], row["aggregated"], row["reason"]) == (12.3, "A", False, None)
@@ -64,13 +83,22 @@ def test_published_figure_of_the_same_territory_is_kept_verbatim() -> None:
 
 def test_merged_commune_counts_sum_rates_are_weighted_and_medians_stay_null() -> None:
     frame = settle(
-        cells([
-            ("COM", "90001", "nb_pers", 3000.0), ("COM", "90002", "nb_pers", 1000.0),
-            ("COM", "90001", "tp60", 20.0), ("COM", "90002", "tp60", 40.0),
-            ("COM", "90001", "med", 20000.0), ("COM", "90002", "med", 15000.0),
-            ("COM", "90001", "pact", 70.0), ("COM", "90002", "pact", 60.0),
-        ]),
-        same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES,
+        cells(
+            [
+                ("COM", "90001", "nb_pers", 3000.0),
+                ("COM", "90002", "nb_pers", 1000.0),
+                ("COM", "90001", "tp60", 20.0),
+                ("COM", "90002", "tp60", 40.0),
+                ("COM", "90001", "med", 20000.0),
+                ("COM", "90002", "med", 15000.0),
+                ("COM", "90001", "pact", 70.0),
+                ("COM", "90002", "pact", 60.0),
+            ]
+        ),
+        same=same(),
+        groups=MERGED,
+        cities=NO_CITIES,
+        rules=RULES,
     )
     assert one(frame, "COM-90001", "nb_pers")["value"] == 4000
     rate = one(frame, "COM-90001", "tp60")
@@ -83,13 +111,19 @@ def test_merged_commune_counts_sum_rates_are_weighted_and_medians_stay_null() ->
 
 def test_a_rate_is_null_below_99_percent_of_known_persons() -> None:
     rows = [
-        ("COM", "90001", "nb_pers", 980.0), ("COM", "90002", "nb_pers", 20.0),
-        ("COM", "90001", "tp60", 20.0), ("COM", "90002", "tp60", None, "Q"),
+        ("COM", "90001", "nb_pers", 980.0),
+        ("COM", "90002", "nb_pers", 20.0),
+        ("COM", "90001", "tp60", 20.0),
+        ("COM", "90002", "tp60", None, "Q"),
     ]
-    row = one(settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60")
+    row = one(
+        settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60"
+    )
     assert (row["value"], row["reason"], row["obs_status"]) == (None, "couverture_insuffisante", "O")
     rows[0] = ("COM", "90001", "nb_pers", 1990.0)
-    row = one(settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60")
+    row = one(
+        settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60"
+    )
     assert row["value"] == 20.0
     assert row["lower"] == pytest.approx((1990 * 19.5 + 20 * 0) / 2010)
     assert row["upper"] == pytest.approx((1990 * 20.5 + 20 * 100) / 2010)
@@ -97,40 +131,55 @@ def test_a_rate_is_null_below_99_percent_of_known_persons() -> None:
 
 def test_a_commune_with_masked_persons_weighs_as_much_as_the_threshold_allows() -> None:
     rows = [
-        ("COM", "90001", "nb_pers", 5000.0), ("COM", "90002", "nb_pers", None, "Q"),
-        ("COM", "90001", "tp60", 20.0), ("COM", "90002", "tp60", None, "Q"),
+        ("COM", "90001", "nb_pers", 5000.0),
+        ("COM", "90002", "nb_pers", None, "Q"),
+        ("COM", "90001", "tp60", 20.0),
+        ("COM", "90002", "tp60", None, "Q"),
     ]
-    row = one(settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60")
+    row = one(
+        settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60"
+    )
     assert 5000 / (5000 + UNKNOWN_WEIGHT) < 0.99
     assert row["value"] is None
 
 
 def test_a_censored_rate_is_never_averaged_as_a_value() -> None:
     rows = [
-        ("COM", "90001", "nb_pers", 3000.0), ("COM", "90002", "nb_pers", 3000.0),
-        ("COM", "90001", "tp60", 21.0), ("COM", "90002", "tp60", None, "Q", 0.0, 5.0),
+        ("COM", "90001", "nb_pers", 3000.0),
+        ("COM", "90002", "nb_pers", 3000.0),
+        ("COM", "90001", "tp60", 21.0),
+        ("COM", "90002", "tp60", None, "Q", 0.0, 5.0),
     ]
-    row = one(settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60")
+    row = one(
+        settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "tp60"
+    )
     assert row["value"] is None
 
 
 def test_a_count_with_a_masked_member_is_not_a_sum_of_the_others() -> None:
     rows = [("COM", "90001", "nb_pers", 3000.0), ("COM", "90002", "nb_pers", None, "Q")]
-    row = one(settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "nb_pers")
+    row = one(
+        settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "nb_pers"
+    )
     assert (row["value"], row["reason"], row["obs_status"], row["conf_status"]) == (None, "secret", "Q", "A")
 
 
 def test_a_count_with_an_absent_member_is_null() -> None:
     rows = [("COM", "90001", "nb_pers", 3000.0)]
-    row = one(settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "nb_pers")
+    row = one(
+        settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "nb_pers"
+    )
     assert (row["value"], row["reason"]) == (None, "couverture_insuffisante")
 
 
 def test_bounds_add_up_as_bounds() -> None:
     rows = [
-        ("COM", "90001", "nb_pers", None, "Q", 30.0), ("COM", "90002", "nb_pers", None, "Q", 12.0),
+        ("COM", "90001", "nb_pers", None, "Q", 30.0),
+        ("COM", "90002", "nb_pers", None, "Q", 12.0),
     ]
-    row = one(settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "nb_pers")
+    row = one(
+        settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "nb_pers"
+    )
     assert (row["value"], row["lower"], row["upper"], row["reason"]) == (None, 42.0, None, "borne")
 
 
@@ -143,7 +192,11 @@ def test_a_city_known_by_arrondissement_is_their_sum_and_never_counted_twice() -
     assert one(frame, "COM-90001", "nb_pers")["value"] == 30
     assert one(frame, "DEP-90", "nb_pers")["value"] == 30
     with_city = settle(
-        cells([*rows, ("COM", "90001", "nb_pers", 31.0)]), same=same_city, groups=dep, cities=cities, rules=RULES
+        cells([*rows, ("COM", "90001", "nb_pers", 31.0)]),
+        same=same_city,
+        groups=dep,
+        cities=cities,
+        rules=RULES,
     )
     assert one(with_city, "DEP-90", "nb_pers")["value"] == 31
     partial = settle(cells(rows[:1]), same=same_city, groups=dep, cities=cities, rules=RULES)
@@ -153,16 +206,21 @@ def test_a_city_known_by_arrondissement_is_their_sum_and_never_counted_twice() -
 def test_a_split_commune_gives_no_figure_to_its_parts() -> None:
     part = MERGED.with_columns(partial=pl.lit(True)).filter(pl.col("code") == "90001")
     row = one(
-        settle(cells([("COM", "90001", "nb_pers", 10.0)]), same=same(), groups=part, cities=NO_CITIES, rules=RULES),
-        "COM-90001", "nb_pers",
+        settle(
+            cells([("COM", "90001", "nb_pers", 10.0)]),
+            same=same(),
+            groups=part,
+            cities=NO_CITIES,
+            rules=RULES,
+        ),
+        "COM-90001",
+        "nb_pers",
     )
     assert (row["value"], row["reason"]) == (None, "scission_sans_part")
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(200, 50_000), st.integers(6, 94), st.booleans()), min_size=1, max_size=8
-    )
+    st.lists(st.tuples(st.integers(200, 50_000), st.integers(6, 94), st.booleans()), min_size=1, max_size=8)
 )
 def test_the_true_rate_of_a_union_always_lies_within_its_bounds(members: list[tuple[int, int, bool]]) -> None:
     """Whatever the members' true rates (rounded to the point by the producer), and whichever are masked."""
@@ -176,6 +234,10 @@ def test_the_true_rate_of_a_union_always_lies_within_its_bounds(members: list[tu
         rows.append(("COM", code, "nb_pers", float(persons)))
         rows.append(("COM", code, "tp60", None, "Q") if masked else ("COM", code, "tp60", float(rate)))
     union = groups(EPCI_999000001=[f"90{i:03d}" for i in range(len(members))])
-    row = one(settle(cells(rows), same=same(), groups=union, cities=NO_CITIES, rules=RULES), "EPCI-999000001", "tp60")
+    row = one(
+        settle(cells(rows), same=same(), groups=union, cities=NO_CITIES, rules=RULES),
+        "EPCI-999000001",
+        "tp60",
+    )
     if row["value"] is not None:
         assert row["lower"] - 1e-9 <= poor / total <= row["upper"] + 1e-9

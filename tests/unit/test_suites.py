@@ -208,7 +208,7 @@ SUITES: dict[str, Suite] = {
     )
 }
 
-# --- how data fail what an expectation states -----------------------------------------------------------------
+# --- how data fail what an expectation states --------------------------------------------------------
 
 
 def put(column: str, value: object, row: int = 0) -> Spoiler:

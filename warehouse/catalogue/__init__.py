@@ -5,6 +5,7 @@ Adding an indicator in a known form (published figure, ratio, growth, gap, rank)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -163,31 +164,33 @@ def load_catalogue() -> Catalogue:
 
 
 def variable_rules(catalogue: Catalogue) -> dict[str, tuple[VariableRule, ...]]:
-    """How each variable that an indicator uses combines, by source."""
+    """How each variable that an indicator uses combines, by source; the first indicator to name one decides."""
     rules: dict[str, dict[str, VariableRule]] = {}
-
-    def add(source: str, variable: str, aggregation: Aggregation, weight: str | None = None, step: float = 0.0):
-        rules.setdefault(source, {}).setdefault(variable, VariableRule(variable, aggregation, weight, step))
-
     for indicator in catalogue.indicators:
-        form = indicator.compute
-        if isinstance(form, RatioForm):
-            for term in [*_terms(form.numerator), *_terms(form.denominator)]:
-                add(form.source, term.variable, "sum")
-        elif isinstance(form, PublishedForm):
-            for source, variable in form.variables.items():
-                if form.weight is not None:
-                    add(source, form.weight, "sum")
-                match indicator.aggregation:
-                    case "sum" | "distribution" | "none":
-                        add(source, variable, indicator.aggregation)
-                    case "weighted_mean":
-                        add(source, variable, "weighted_mean", form.weight, form.rounding_step)
-                    case "ratio" | "input":
-                        raise ValueError(f"{indicator.id}: a published figure does not combine as a ratio")
-                for by_age in form.ages.values():
-                    add(source, by_age, "none")  # no population by age of the referent is published
+        for source, rule in _rules_of(indicator):
+            rules.setdefault(source, {}).setdefault(rule.variable, rule)
     return {source: tuple(by_name.values()) for source, by_name in sorted(rules.items())}
+
+
+def _rules_of(indicator: Indicator) -> Iterator[tuple[str, VariableRule]]:
+    form = indicator.compute
+    if isinstance(form, RatioForm):
+        for term in [*_terms(form.numerator), *_terms(form.denominator)]:
+            yield form.source, VariableRule(term.variable, "sum")
+    elif isinstance(form, PublishedForm):
+        for source, variable in form.variables.items():
+            if form.weight is not None:
+                yield source, VariableRule(form.weight, "sum")
+            yield source, VariableRule(variable, _combines(indicator), form.weight, form.rounding_step)
+            for by_age in form.ages.values():
+                # no population by age of the referent is published: nothing to weight by
+                yield source, VariableRule(by_age, "none")
+
+
+def _combines(indicator: Indicator) -> Aggregation:
+    if indicator.aggregation in ("ratio", "input"):
+        raise ValueError(f"{indicator.id}: a published figure does not combine as a ratio")
+    return indicator.aggregation
 
 
 def indicator_table(catalogue: Catalogue) -> pl.DataFrame:
@@ -195,11 +198,21 @@ def indicator_table(catalogue: Catalogue) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {
-                "indicator_id": i.id, "version": i.version, "theme": i.theme, "label_fr": i.label_fr,
-                "label_en": i.label_en, "definition_fr": " ".join(i.definition_fr.split()),
-                "formula": i.formula, "unit": i.unit, "direction": i.direction,
-                "aggregation": i.aggregation, "secrecy_rule": i.secrecy_rule, "owner": i.owner,
-                "diffusion": i.diffusion, "source_ids": ";".join(catalogue.sources_of(i)), "tier": i.tier,
+                "indicator_id": i.id,
+                "version": i.version,
+                "theme": i.theme,
+                "label_fr": i.label_fr,
+                "label_en": i.label_en,
+                "definition_fr": " ".join(i.definition_fr.split()),
+                "formula": i.formula,
+                "unit": i.unit,
+                "direction": i.direction,
+                "aggregation": i.aggregation,
+                "secrecy_rule": i.secrecy_rule,
+                "owner": i.owner,
+                "diffusion": i.diffusion,
+                "source_ids": ";".join(catalogue.sources_of(i)),
+                "tier": i.tier,
             }
             for i in catalogue.indicators
         ]
@@ -211,8 +224,11 @@ def series_break_table(catalogue: Catalogue) -> pl.DataFrame:
     return pl.DataFrame(
         [b.model_dump() for b in catalogue.breaks],
         schema={
-            "scope": pl.String, "year": pl.Int16, "cause_fr": pl.String,
-            "comparable_before": pl.String, "comparable_after": pl.String,
+            "scope": pl.String,
+            "year": pl.Int16,
+            "cause_fr": pl.String,
+            "comparable_before": pl.String,
+            "comparable_after": pl.String,
         },
     ).sort("scope", "year")
 
