@@ -113,9 +113,7 @@ def _context() -> Any:
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    context.data_sources.add_pandas("vigie").add_dataframe_asset(
-        "frame"
-    ).add_batch_definition_whole_dataframe("frame")
+    context.data_sources.add_pandas("vigie").add_dataframe_asset("frame").add_batch_definition_whole_dataframe("frame")
     return context
 
 

@@ -90,8 +90,7 @@ class Known:
 def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
     """One row per published higher-level figure and member level: is it what its members allow?
 
-    values: core frame of one edition (sources/schema.py VALUES), completed by `with_companions` when another
-    edition holds the higher levels. members: (level, code, commune) in that edition's COG. rules: by
+    values: core frame of one edition (sources/schema.py VALUES), through `comparable`. members: (level, code, commune) in that edition's COG. rules: by
     variable; a variable without a rule is left out. Returns DETAILS, sorted.
     """
     present = set(values["variable"].cast(pl.String).unique())
@@ -143,9 +142,7 @@ def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
             value.alias(name),
             half.alias(f"{name}:half"),
             pl.coalesce(value - half, pl.when(low > 0).then(low - half).otherwise(low)).alias(f"{name}:low"),
-            pl.coalesce(value + half, pl.when(high < 100).then(high + half).otherwise(high)).alias(
-                f"{name}:high"
-            ),
+            pl.coalesce(value + half, pl.when(high < 100).then(high + half).otherwise(high)).alias(f"{name}:high"),
         ]
     return wide.select(*KEY, *columns)
 
@@ -223,9 +220,7 @@ def _from_members(
         .join(below, on=["member_level", "member", "year"], how="left")
     )
     sums = [expr for variable, rule in combined.items() for expr in _aggregates(variable, rule)]
-    totals = published.select(
-        *KEY, *(pl.col(w).alias(f"{w}:total") for w in {r.weight for r in rules.values()} if w)
-    )
+    totals = published.select(*KEY, *(pl.col(w).alias(f"{w}:total") for w in {r.weight for r in rules.values()} if w))
     found = rows.group_by(*KEY, "member_level").agg(*sums, members=pl.len()).join(totals, on=KEY, how="left")
     return found.with_columns(
         expr.alias(f"{variable}:{name}")
@@ -321,9 +316,7 @@ def _judged(rows: pl.DataFrame, variable: str, rule: Rule) -> pl.DataFrame:
     # hold
     said = compared if rule.kind == "range" else pl.col("lower").is_not_null()
     slack = pl.col("half_step") + EPSILON * (1 + pl.col("published").abs())
-    inside = (pl.col("published") + slack >= pl.col("lower")) & (
-        pl.col("published") - slack <= pl.col("upper")
-    )
+    inside = (pl.col("published") + slack >= pl.col("lower")) & (pl.col("published") - slack <= pl.col("upper"))
     return (
         rows.with_columns(
             variable=pl.lit(variable),
@@ -380,14 +373,10 @@ def lines(
         orient="row",
     )
     stale = covered.join(wrong, on=["variable", "level", "code"], how="anti")
-    named = [
-        f"{source_id}/{edition} {v} {level}-{code}" for v, level, code, _ in stale.sort(pl.all()).iter_rows()
-    ]
+    named = [f"{source_id}/{edition} {v} {level}-{code}" for v, level, code, _ in stale.sort(pl.all()).iter_rows()]
     best = (
         details.join(covered, on=["variable", "level", "code"], how="left")
-        .with_columns(
-            wrong=(~pl.col("inside")).fill_null(False).any().over("variable", "level", "code", "year")
-        )
+        .with_columns(wrong=(~pl.col("inside")).fill_null(False).any().over("variable", "level", "code", "year"))
         .with_columns(width=pl.col("upper") - pl.col("lower"))
         .sort("compared", "width", descending=[True, False], nulls_last=True, maintain_order=True)
         .unique(["variable", "level", "code", "year"], keep="first", maintain_order=True)
@@ -415,9 +404,7 @@ def lines(
         .otherwise(pl.lit("non_sommable"))
     )
     return (
-        found.with_columns(
-            status=status, cause_fr=_cause(), source_id=pl.lit(source_id), edition=pl.lit(edition)
-        )
+        found.with_columns(status=status, cause_fr=_cause(), source_id=pl.lit(source_id), edition=pl.lit(edition))
         .select(list(LINES))
         .cast(LINES)  # pyright: ignore[reportArgumentType]
         .sort("source_id", "edition", "variable", "level", "year"),
@@ -527,30 +514,34 @@ def declared_rules(source_id: str, edition: str) -> dict[str, Rule]:
     return rules
 
 
-def with_companions(
+def comparable(
     values: pl.DataFrame, source_id: str, edition: str, load: Callable[[str, str], pl.DataFrame | None]
 ) -> pl.DataFrame:
-    """An edition that holds the communes only, with the higher levels that another one publishes of the
-    same year.
+    """An edition's figures as `reconcile_edition` takes them (reconciliation.yaml, `left_out`, `companions`).
 
-    `load(source_id, edition)` gives a core frame, or None where it is not there: nothing is then appended.
+    Without the levels whose members are not known; with the higher levels that another edition publishes of the
+    same year, when this one holds the communes only. `load(source_id, edition)` gives a core frame, or None
+    where it is not there: nothing is then appended.
     """
+    out = [
+        level
+        for entry in declared()["left_out"]
+        if entry["source_id"] == source_id and re.fullmatch(entry["editions"], edition)
+        for level in entry["levels"]
+    ]
+    shared = ["level", "code", "year", "variable", "value", "lower", "upper"]
+    own = values.select(shared).with_columns(pl.col("level", "variable").cast(pl.String))
+    parts = [own.filter(~pl.col("level").is_in(out))]
     for entry in declared()["companions"]:
         if (entry["of"], str(entry["edition"])) != (source_id, edition):
             continue
         other = load(entry["source_id"], str(entry["with"]))
-        if other is None:
-            continue
-        names: dict[str, str] = entry.get("rename", {})
-        text = other.with_columns(pl.col("level", "variable").cast(pl.String))
-        text = text.filter(pl.col("level").is_in(entry["levels"])).with_columns(
-            pl.col("variable").replace(names)
-        )
-        own = values.with_columns(pl.col("level", "variable").cast(pl.String))
-        shared = ["level", "code", "year", "variable", "value", "lower", "upper"]
-        kept = text.join(own.select("year", "variable").unique(), on=["year", "variable"], how="semi")
-        values = pl.concat([own.select(shared), kept.select(shared)])
-    return values
+        if other is not None:
+            text = other.select(shared).with_columns(pl.col("level", "variable").cast(pl.String))
+            text = text.with_columns(pl.col("variable").replace(entry.get("rename", {})))
+            text = text.filter(pl.col("level").is_in(entry["levels"]))
+            parts.append(text.join(own.select("year", "variable").unique(), on=["year", "variable"], how="semi"))
+    return pl.concat(parts)
 
 
 def declared_exceptions() -> tuple[Known, ...]:
@@ -589,10 +580,7 @@ def render_table(found: pl.DataFrame) -> str:
         "",
         "## Ce qui ne se rapproche pas",
         "",
-        *(
-            f"- {r[name]}, {r['level']}, {r['source_id']} {r['edition']} : {_told(r)}"
-            for r in special.to_dicts()
-        ),
+        *(f"- {r[name]}, {r['level']}, {r['source_id']} {r['edition']} : {_told(r)}" for r in special.to_dicts()),
         *([] if special.height else ["Rien."]),
         "",
         "## Toutes les lignes",

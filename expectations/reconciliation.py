@@ -193,15 +193,9 @@ BETWEEN_TABLES = (
 def derived_checks(catalogue: Catalogue) -> tuple[Check, ...]:
     """Gaps, ranks and evolutions recomputed from the observations they rest on: a masked value or a bound
     that entered one would show, and so would a wrong one."""
-    gaps = [
-        (i.id, i.compute.of, i.compute.unit) for i in catalogue.indicators if isinstance(i.compute, GapForm)
-    ]
+    gaps = [(i.id, i.compute.of, i.compute.unit) for i in catalogue.indicators if isinstance(i.compute, GapForm)]
     ranks = [(i.id, i.compute.of) for i in catalogue.indicators if isinstance(i.compute, RankForm)]
-    grown = [
-        (i.id, i.compute.of, i.compute.span)
-        for i in catalogue.indicators
-        if isinstance(i.compute, GrowthForm)
-    ]
+    grown = [(i.id, i.compute.of, i.compute.span) for i in catalogue.indicators if isinstance(i.compute, GrowthForm)]
     checks: list[Check] = []
     if gaps:
         checks.append(
@@ -339,9 +333,7 @@ def _run(
     return _judged(run, check, expected, offenders, known)
 
 
-def _judged(
-    run: Run, check: Check, expected: str, offenders: set[str], known: Sequence[KnownKeys]
-) -> CheckResult:
+def _judged(run: Run, check: Check, expected: str, offenders: set[str], known: Sequence[KnownKeys]) -> CheckResult:
     """Offenders that are not declared fail the check; so does a declared one that no longer occurs."""
     declared_keys = {key for k in known for key in k.keys}
     new, stale = offenders - declared_keys, declared_keys - offenders

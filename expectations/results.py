@@ -108,9 +108,7 @@ def result(
     )
 
 
-def not_computed(
-    run: Run, *, check_id: str, suite: str, table_name: str, expected: str, error: str
-) -> CheckResult:
+def not_computed(run: Run, *, check_id: str, suite: str, table_name: str, expected: str, error: str) -> CheckResult:
     """A check that could not be computed: always critical, never passed."""
     return CheckResult(
         check_id=check_id,

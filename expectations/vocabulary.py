@@ -195,18 +195,7 @@ def summary_suite(
     # without groups an aggregate always gives one row: what is counted must then be there
     filled = not_empty() if summary.by else between("n_rows", 1, None, name="not_empty")
     judged = (*(none_of(v) for v in summary.violations), *expects)
-    return Suite(
-        name, table, tuple(summary.by), judged if may_be_empty else (filled, *judged), summary, where
-    )
-
-
-def different(first: str, second: str) -> Expect:
-    return Expect(
-        f"{first}_differs",
-        "expect_select_column_values_to_be_unique_within_record",
-        {"column_list": [first, second]},
-        f"{first} différent de {second}",
-    )
+    return Suite(name, table, tuple(summary.by), judged if may_be_empty else (filled, *judged), summary, where)
 
 
 def named(expect: Expect, name: str) -> Expect:
@@ -247,9 +236,7 @@ def load_bounds(profile: str) -> Bounds:
     return Bounds(ranges("variables"), ranges("indicators"), rows)
 
 
-def with_ranges(
-    column: str, ranges: Sequence[tuple[str, float, float]]
-) -> Callable[[pl.DataFrame], pl.DataFrame]:
+def with_ranges(column: str, ranges: Sequence[tuple[str, float, float]]) -> Callable[[pl.DataFrame], pl.DataFrame]:
     """Adds `declared_min` and `declared_max` of the first pattern that matches the whole name, else null."""
 
     def add(frame: pl.DataFrame) -> pl.DataFrame:

@@ -82,10 +82,9 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
         ).fetchall()
         columns = [(territory, name), *((a, n) for a, n, _ in above)]
         out.print(f"\n[bold]{name}[/bold] ({LEVEL_LABELS.get(level, level)}, {territory})")
-        if connection.execute("SELECT count(*) FROM source_file WHERE producer LIKE '%fictif%'").fetchone()[
-            0
-        ]:  # type: ignore[index]
-            out.print("[yellow]Données fictives (profil demo).[/yellow]")
+        notice = connection.execute("SELECT notice FROM release ORDER BY created_at DESC LIMIT 1").fetchone()
+        if notice is not None and notice[0]:
+            out.print(f"[yellow]{notice[0]}[/yellow]")
         for theme, rows in _portrait_rows(connection, [c for c, _ in columns], year).items():
             table = Table("Indicateur", "Année", *(n for _, n in columns), title=theme, title_justify="left")
             for row in rows:

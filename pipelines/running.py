@@ -77,7 +77,9 @@ def _execute(workspace: Workspace) -> list[tuple[str, str]]:
         return []
     failed: list[tuple[str, str]] = []
     for event in result.get_step_failure_events():
-        failed.append((event.step_key or "?", _message(event.step_failure_data)))
+        message = _message(event.step_failure_data)
+        if "blocking asset check" not in message:  # told below, check by check
+            failed.append((event.step_key or "?", message))
     failed.extend(("contrôle " + r.check_id, r.message()) for r in publication.blocking_results(workspace))
     return failed or [("l'exécution", "voir la page de Dagster : vigie dev")]
 

@@ -228,9 +228,7 @@ def _open(connection: duckdb.DuckDBPyConnection, side: str, folder: Path | None)
             connection.execute(f"CREATE VIEW {side}_{name} AS SELECT * FROM read_parquet({path})")
 
 
-def _differences(
-    connection: duckdb.DuckDBPyConnection, redefined: set[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _differences(connection: duckdb.DuckDBPyConnection, redefined: set[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Counts by source and indicator, and candidates for the biggest movements, one indicator at a time."""
     if _scalar(connection, "SELECT count(*) FROM old_observation") == 0:
         return _frame(connection, _ALL_ADDED), pl.DataFrame(schema=_MOVEMENT)
@@ -284,9 +282,7 @@ def _largest(moves: pl.DataFrame, measure: str) -> pl.DataFrame:
     return moves.filter(pl.col(measure).is_not_null()).sort(order, descending=[True] + [False] * 5)
 
 
-def _frame(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
-) -> pl.DataFrame:
+def _frame(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None) -> pl.DataFrame:
     return connection.sql(query, params=parameters).pl()
 
 
@@ -323,7 +319,9 @@ def _markdown(c: Changes) -> list[str]:
             "",
         ]
     lines += _definitions(c)
-    lines += _section("Par source et indicateur", _count_rows(c.counts.filter(~pl.col("redefined"))))
+    counts = c.counts.filter(~pl.col("redefined"))
+    rows = _first_rows(counts) if c.before is None else _count_rows(counts)
+    lines += _section("Par source et indicateur", rows)
     if c.before is not None:
         lines += _section("Plus grands mouvements, en proportion", _move_rows(c.relative))
         lines += _section("Plus grands mouvements de chaque indicateur, en valeur", _move_rows(c.absolute))
@@ -346,6 +344,13 @@ def _definitions(c: Changes) -> list[str]:
         for r in rows.iter_rows(named=True)
     ]
     return _section("Définitions modifiées (leurs chiffres ne sont pas repris plus bas)", table)
+
+
+def _first_rows(counts: pl.DataFrame) -> list[list[str]]:
+    return [["Source", "Indicateur", "Lignes"]] + [
+        [r["source"], f"{r['label_fr'] or ''} (`{r['indicator_id']}`)", number_fr(r["added"])]
+        for r in counts.iter_rows(named=True)
+    ]
 
 
 def _count_rows(counts: pl.DataFrame) -> list[list[str]]:

@@ -48,9 +48,7 @@ def build_database(tables: Path, target: Path, *, notice: str | None = None) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     with engine(target.parent / "scratch") as connection:
-        connection.execute(
-            f"ATTACH {quoted(str(target))} AS vigie (STORAGE_VERSION {quoted(STORAGE_VERSION)})"
-        )
+        connection.execute(f"ATTACH {quoted(str(target))} AS vigie (STORAGE_VERSION {quoted(STORAGE_VERSION)})")
         connection.execute("USE vigie")
         # with the order kept, two threads write many small blocks: half as slow again and a third larger
         connection.execute("SET preserve_insertion_order = false")

@@ -229,9 +229,7 @@ def nomenclature_frame() -> pl.DataFrame:
 
 
 _INDICATOR = Column("indicator_id", pl.String, "Identifiant de l'indicateur")
-_TERRITORY = Column(
-    "territory_id", pl.String, "Identifiant du territoire : NIVEAU-CODE, par exemple COM-91286"
-)
+_TERRITORY = Column("territory_id", pl.String, "Identifiant du territoire : NIVEAU-CODE, par exemple COM-91286")
 _LEVEL = Column("level", pl.String, "Niveau du territoire", codelist="level")
 _SOURCE = Column("source_id", pl.String, "Identifiant du jeu de données")
 _EDITION = Column("edition", pl.String, "Édition du jeu de données")
@@ -291,15 +289,9 @@ _OBSERVATION = Table(
             nullable=True,
         ),
         Column("reason", pl.String, "Motif de l'absence de valeur", nullable=True, codelist="reason"),
-        Column(
-            "masked_parts", pl.Int32, "Nombre de cellules masquées dans une somme faite ici", nullable=True
-        ),
-        Column(
-            "cog_year_source", pl.Int16, "Année du code officiel géographique de la source", nullable=True
-        ),
-        Column(
-            "source_ids", pl.String, "Jeux de données et éditions d'où vient la valeur, séparés par « ; »"
-        ),
+        Column("masked_parts", pl.Int32, "Nombre de cellules masquées dans une somme faite ici", nullable=True),
+        Column("cog_year_source", pl.Int16, "Année du code officiel géographique de la source", nullable=True),
+        Column("source_ids", pl.String, "Jeux de données et éditions d'où vient la valeur, séparés par « ; »"),
         Column("release_added", pl.String, "Publication où cette valeur et son statut sont apparus"),
     ),
     csv=False,
@@ -318,9 +310,7 @@ _TERRITORY_TABLE = Table(
         Column("epci_id", pl.String, "EPCI auquel le territoire appartient", nullable=True),
         Column("departement_id", pl.String, "Département auquel le territoire appartient", nullable=True),
         Column("region_id", pl.String, "Région à laquelle le territoire appartient", nullable=True),
-        Column(
-            "population", pl.Int64, "Dernière population municipale connue", nullable=True, unit="habitants"
-        ),
+        Column("population", pl.Int64, "Dernière population municipale connue", nullable=True, unit="habitants"),
         Column("population_year", pl.Int16, "Année de cette population", nullable=True),
     ),
 )
@@ -335,9 +325,7 @@ _GEOGRAPHY = (
             Column("parent_id", pl.String, "Territoire composé"),
             Column("child_id", pl.String, "Territoire membre"),
             Column("cog_year", pl.Int16, "Année du code officiel géographique"),
-            Column(
-                "share", pl.Float64, "Part du membre qui est à l'intérieur : 1, sauf appartenance partielle"
-            ),
+            Column("share", pl.Float64, "Part du membre qui est à l'intérieur : 1, sauf appartenance partielle"),
         ),
     ),
     Table(

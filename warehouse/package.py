@@ -30,23 +30,17 @@ def write_package(public: Path, release_id: str, notice: str | None = None) -> N
     (public / "csv").mkdir(exist_ok=True)
     for table in TABLES.values():
         if table.csv:
-            _write_csv(
-                pl.read_parquet(public / f"{table.name}.parquet"), public / "csv" / f"{table.name}.csv"
-            )
+            _write_csv(pl.read_parquet(public / f"{table.name}.parquet"), public / "csv" / f"{table.name}.csv")
     _write_csv(dictionary_frame(), public / "dictionary.csv")
     _write_text(public / "dictionnaire.md", dictionary_markdown(notice))
-    _write_text(
-        public / "LICENCE.md", licence_markdown(pl.read_parquet(public / "source_file.parquet"), notice)
-    )
+    _write_text(public / "LICENCE.md", licence_markdown(pl.read_parquet(public / "source_file.parquet"), notice))
     package = json.dumps(datapackage(public, release_id, notice), ensure_ascii=False, indent=2)
     _write_text(public / "datapackage.json", package + "\n")
 
 
 def datapackage(public: Path, release_id: str, notice: str | None = None) -> dict[str, Any]:
     """The Data Package (Frictionless) descriptor of a release's folder."""
-    sources = (
-        pl.read_parquet(public / "source_file.parquet").select("title", "producer").unique().sort("title")
-    )
+    sources = pl.read_parquet(public / "source_file.parquet").select("title", "producer").unique().sort("title")
     resources = [_parquet_resource(table) for table in TABLES.values()]
     resources += [_csv_resource(table) for table in TABLES.values() if table.csv]
     description = "Indicateurs de pauvreté et de conditions de vie des territoires, sources publiques."
@@ -102,8 +96,7 @@ def dictionary_markdown(notice: str | None = None) -> str:
         lines += ["| Colonne | Type | Obligatoire | Description |", "|---|---|---|---|"]
         rows = dictionary_frame().filter(pl.col("table") == table.name).iter_rows(named=True)
         lines += [
-            f"| {r['colonne']} | {r['type']} | {r['obligatoire']} | {table.column(r['colonne']).text} |"
-            for r in rows
+            f"| {r['colonne']} | {r['type']} | {r['obligatoire']} | {table.column(r['colonne']).text} |" for r in rows
         ]
         lines.append("")
     lines += ["## Vues et fonctions de la base DuckDB", "", "| Nom | Ce qu'elle donne |", "|---|---|"]

@@ -42,9 +42,7 @@ class TableWriter:
     not depend on how rows were cut into blocks. `fill` gives a block its `release_added`.
     """
 
-    def __init__(
-        self, table: Table, path: Path, fill: Callable[[pl.DataFrame], pl.DataFrame] | None = None
-    ) -> None:
+    def __init__(self, table: Table, path: Path, fill: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> None:
         self.rows = 0
         self._table = table
         self._path = path

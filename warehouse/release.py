@@ -132,9 +132,7 @@ class Candidate:
     def _history(self) -> pl.DataFrame:
         """The previous release's history and one more row."""
         observation = pl.scan_parquet(self.path("observation"))
-        counts = (
-            observation.select(rows=pl.len(), indicators=pl.col("indicator_id").n_unique()).collect().row(0)
-        )
+        counts = observation.select(rows=pl.len(), indicators=pl.col("indicator_id").n_unique()).collect().row(0)
         own: dict[str, Any] = {
             "release_id": self.release_id,
             "created_at": datetime.now(UTC).replace(tzinfo=None),
@@ -190,9 +188,7 @@ class Releases:
         old, new = self.get(before), self.get(after)
         return compare(old.public, new.public, notice=new.notice)
 
-    def candidate(
-        self, input_digest: str, *, git_commit: str | None = None, notice: str | None = None
-    ) -> Candidate:
+    def candidate(self, input_digest: str, *, git_commit: str | None = None, notice: str | None = None) -> Candidate:
         """Opens a candidate on top of the published release.
 
         input_digest: hexadecimal digest of what the release is made of; its first 12 digits and the number of

@@ -16,7 +16,8 @@ import numpy as np
 YEARS = range(2014, 2027)  # years of the official geography, at 1 January
 LEAST_COMMUNES = 60  # below this there is no room for the events that the demonstration tells
 BLOCK = 20  # communes of an intercommunality
-DISTRICTS = 4  # arrondissements of the big city
+DISTRICTS = 4  # parts of the big city, its arrondissements municipaux
+ARM_PREFIX = "9698"  # of their codes
 BIG_CITY = "Fictive-la-Grande"
 NO_EPCI = ""
 METRO = "FM"  # the whole country, as the core calls it; the producer's files call it 1
@@ -166,30 +167,31 @@ class Country:
     zone_names: dict[tuple[str, str], str]  # (level, code) -> name
     events: tuple[tuple[str, ...], ...]  # mod, date, typecom, code, name, typecom, code, name; oldest first
 
+    @property
+    def city(self) -> np.ndarray:
+        """Which atoms make the big city."""
+        return self.home == self.home[0]
+
+    @property
+    def arms(self) -> list[str]:
+        """Codes of the arrondissements municipaux."""
+        return sorted(set(self.arm.tolist()) - {""})
+
     def territory(self, level: str, year: int) -> np.ndarray:
         """Code of each atom's territory of that level at 1 January of `year`."""
         codes = self.codes[year]
-        if level == "COM":
-            return codes
-        if level == "ARM":
-            return self.arm
-        if level == "EPCI":
-            return self.epci[year]
-        if level == "EPT":
-            return self.ept
+        if level in ("METRO", "FRANCE"):
+            return np.full(codes.size, METRO if level == "METRO" else "F")
+        own = {"COM": codes, "ARM": self.arm, "EPCI": self.epci[year], "EPT": self.ept}
+        if level in own:
+            return own[level]
         departement = codes.astype("<U2")
-        if level == "DEP":
-            return departement
         if level == "ARR":
-            last = np.array([self.arrondissement[c] for c in codes])
-            return np.strings.add(departement, last)
-        if level == "REG":
-            return np.array([self.regions[d] for d in departement])
-        if level == "ZE":
-            return np.array([self.zones[d] for d in departement])
-        if level == "METRO":
-            return np.full(codes.size, METRO)
-        raise ValueError(f"unknown level {level!r}")
+            return np.strings.add(departement, np.array([self.arrondissement[c] for c in codes.tolist()]))
+        above = {"DEP": dict(zip(self.regions, self.regions, strict=True)), "REG": self.regions, "ZE": self.zones}
+        if level not in above:
+            raise ValueError(f"unknown level {level!r}")
+        return np.array([above[level][d] for d in departement.tolist()])
 
     def name(self, level: str, code: str, year: int) -> str:
         """The name of a territory of that year."""
@@ -200,13 +202,18 @@ class Country:
         return self.zone_names[level, code]
 
 
-def build_country(communes: int) -> Country:
-    """The country of that many communes (of 2014). Nothing here is random: the same size, the same map."""
+def build_country(communes: int, *, districts: bool = True) -> Country:
+    """The country of that many communes (of 2014). Nothing here is random: the same size, the same map.
+
+    districts: whether the big city's four parts are arrondissements municipaux. Raises ValueError when the
+    country is too small for its story.
+    """
     if communes < LEAST_COMMUNES:
         raise ValueError(f"at least {LEAST_COMMUNES} communes, {communes} asked")
     home, departements = _first_codes(communes)
     arm = np.full(home.size, "", dtype="<U5")
-    arm[:DISTRICTS] = [f"{departements[0]}98{i + 1}" for i in range(DISTRICTS)]
+    if districts:
+        arm[:DISTRICTS] = [f"{ARM_PREFIX}{i + 1}" for i in range(DISTRICTS)]
     names = commune_names(communes)
     names[0] = f"{BIG_CITY} (fictif)"
     register = Register(home.tolist(), dict(zip(dict.fromkeys(home.tolist()), names, strict=True)))
@@ -251,9 +258,7 @@ def build_country(communes: int) -> Country:
 def _first_codes(communes: int) -> tuple[np.ndarray, list[str]]:
     departements = departement_codes(max(3, ceil(communes / 900)))
     shares = np.array_split(np.arange(communes), len(departements))
-    codes = [
-        f"{d}{i + 1:03d}" for d, share in zip(departements, shares, strict=True) for i in range(share.size)
-    ]
+    codes = [f"{d}{i + 1:03d}" for d, share in zip(departements, shares, strict=True) for i in range(share.size)]
     return np.array([codes[0]] * (DISTRICTS - 1) + codes), departements
 
 

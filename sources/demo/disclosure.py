@@ -49,12 +49,7 @@ def reason(variable: str) -> pl.Expr:
     small = (men < LEAST_MEN) & (pers < LEAST_PERS)
     if variable in ALWAYS:
         return pl.when(small).then(pl.lit(TERRITORY))
-    chain = (
-        pl.when(small)
-        .then(pl.lit(TERRITORY))
-        .when((men < DETAIL_MEN) & (pers < DETAIL_PERS))
-        .then(pl.lit(DETAIL))
-    )
+    chain = pl.when(small).then(pl.lit(TERRITORY)).when((men < DETAIL_MEN) & (pers < DETAIL_PERS)).then(pl.lit(DETAIL))
     sides = _sides(variable)
     if sides:
         return chain.when(_too_few(sides)).then(pl.lit(SIDE))

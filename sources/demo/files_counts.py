@@ -13,16 +13,9 @@ from sources.demo.files_geography import capitals
 from sources.demo.formats import NOTICE, Cell, delimited, numbers, workbook
 from sources.demo.tally import sums_by
 from sources.description import Edition
-from sources.tabular import ARRONDISSEMENT_MUNICIPAL
 
 Files = dict[str | None, bytes]
 APART = 70  # one inhabitant in so many is counted apart, in another commune's total
-
-
-def arrondissements(country: Country) -> list[str]:
-    """The arrondissements that files of communes list: none if the parsers take them for communes."""
-    codes = pl.Series(sorted(set(country.arm.tolist()) - {""}))
-    return codes.filter(codes.str.contains(ARRONDISSEMENT_MUNICIPAL)).to_list()
 
 
 def by_code(country: Country, level: str, year: int, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
@@ -30,15 +23,12 @@ def by_code(country: Country, level: str, year: int, columns: Mapping[str, np.nd
     return sums_by(country.territory(level, year), columns)
 
 
-def city_by_arrondissement(
-    country: Country, table: pl.DataFrame, arms: pl.DataFrame, year: int
-) -> pl.DataFrame:
+def city_by_arrondissement(country: Country, table: pl.DataFrame, arms: pl.DataFrame, year: int) -> pl.DataFrame:
     """A table of communes where the big city is replaced by its arrondissements."""
-    known = arms.filter(pl.col("code").is_in(arrondissements(country)))
-    if not known.height:
+    if not arms.height:
         return table
     city = str(country.codes[year][0])
-    return pl.concat([table.filter(pl.col("code") != city), known]).sort("code")
+    return pl.concat([table.filter(pl.col("code") != city), arms]).sort("code")
 
 
 def three_populations(people: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,23 +83,18 @@ def comparateur_columns(
         f"{now}MEN": recent["MEN"],
         "NAISD20": registers["NAISD20"],
         "DECESD20": registers["DECESD20"],
-        **{
-            f"{now}{n}": recent[n]
-            for n in ("LOG", "RP", "RSECOCC", "LOGVAC", "RP_PROP", "EMPLT", "EMPLT_SAL")
-        },
+        **{f"{now}{n}": recent[n] for n in ("LOG", "RP", "RSECOCC", "LOGVAC", "RP_PROP", "EMPLT", "EMPLT_SAL")},
         f"{before}EMPLT": old["EMPLT"],
         **{f"{now}{n}": recent[n] for n in ("POP1564", "CHOM1564", "ACT1564")},
     }
     return order | {n: c for n, c in registers.items() if n not in order}
 
 
-def comparateur(
-    country: Country, edition: Edition, columns: Mapping[str, np.ndarray], income: pl.DataFrame
-) -> Files:
+def comparateur(country: Country, edition: Edition, columns: Mapping[str, np.ndarray], income: pl.DataFrame) -> Files:
     """Communes and arrondissements; `income` has the published Filosofi figures of its own year by code."""
     year = edition.cog_year or edition.data_year
     parts = [by_code(country, level, year, columns) for level in ("COM", "ARM")]
-    table = pl.concat([parts[0], parts[1].filter(pl.col("code").is_in(arrondissements(country)))])
+    table = pl.concat([parts[0], parts[1]])
     order = list(columns)
     after = order.index("P18_RP_PROP") + 1
     table = table.join(income, on="code", how="left", maintain_order="left")
@@ -127,7 +112,7 @@ def caf_districts(country: Country, edition: Edition, districts: Districts) -> t
     variables = COUNTS if edition.layout == "2016" else tuple(v for v in COUNTS if not v.startswith("APRES"))
     com = country.codes[year][districts.atom]
     arm = country.arm[districts.atom]
-    communes = np.where(np.isin(arm, arrondissements(country)), arm, com)
+    communes = np.where(arm == "", com, arm)
     rank = np.array(iris_numbers(communes))
     cells = pl.DataFrame({v: districts.counts[v] for v in variables}).with_columns(
         pl.when(pl.Series(districts.hidden[v]) == "").then(pl.col(v).cast(pl.String)).fill_null("").alias(v)
@@ -135,7 +120,7 @@ def caf_districts(country: Country, edition: Edition, districts: Districts) -> t
     )
     if edition.layout == "2016":
         cells = cells.with_columns(pl.all().str.replace(r"^(\d+)(\d{3})$", "${1}\u202f${2}"))
-    names = [country.name("ARM" if c in country.arm else "COM", c, year) for c in communes.tolist()]
+    names = [country.name("COM" if a == "" else "ARM", c, year) for a, c in zip(arm, communes.tolist(), strict=True)]
     head = pl.DataFrame(
         {
             "CODGEO": [f"{c}{i}" for c, i in zip(communes.tolist(), rank.tolist(), strict=True)],
@@ -189,8 +174,7 @@ def caf_communes(country: Country, payments: Mapping[int, Mapping[str, np.ndarra
                 numcomdo="code",
                 nomcom="nomcom",
                 **{
-                    n: (_nearest(pl.col(n), 5) if n.startswith("indfoy") else _nearest(pl.col(n), 100))
-                    for n in columns
+                    n: (_nearest(pl.col(n), 5) if n.startswith("indfoy") else _nearest(pl.col(n), 100)) for n in columns
                 },
             )
         )
@@ -271,9 +255,7 @@ def _population_sheet(
         (),
     ]
     if level == "COM":
-        rows = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns)).drop(
-            "COM"
-        )
+        rows = listed.select(*_place(country, year), Commune=_name(country, year), **_all(columns)).drop("COM")
         return [*head, _SHEET[level], *rows.iter_rows()]
     zones = by_code(country, level, year, columns)
     communes = pl.Series(sorted(set(country.codes[year].tolist()))).str.head(2)

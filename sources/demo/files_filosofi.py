@@ -123,12 +123,8 @@ def _csv(
     )
     if unavailable is not None:
         hidden = pl.col("code") == unavailable
-        body = body.with_columns(
-            pl.when(hidden).then(pl.lit("nd")).otherwise(pl.col(n)).alias(n) for n in names
-        )
-    body = body.rename(
-        dict(zip(["code", *names], ["CODGEO", *_header(source_id, edition, names)], strict=True))
-    )
+        body = body.with_columns(pl.when(hidden).then(pl.lit("nd")).otherwise(pl.col(n)).alias(n) for n in names)
+    body = body.rename(dict(zip(["code", *names], ["CODGEO", *_header(source_id, edition, names)], strict=True)))
     if not distribution:
         return delimited(body, end="\n" if recent else "\r\n")
     body = body.filter(pl.col(body.columns[1]) != "")  # these files leave out territories wholly hidden

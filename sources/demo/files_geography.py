@@ -72,9 +72,7 @@ def events(country: Country, edition: Edition) -> Members:
     table = pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row")
     if edition.data_year == 2019:
         date = pl.col("DATE_EFF").str
-        table = table.with_columns(
-            DATE_EFF=date.slice(8, 2) + "/" + date.slice(5, 2) + "/" + date.slice(2, 2)
-        )
+        table = table.with_columns(DATE_EFF=date.slice(8, 2) + "/" + date.slice(5, 2) + "/" + date.slice(2, 2))
     sides = [
         expr
         for side in ("AV", "AP")
@@ -126,9 +124,7 @@ def old_epci(country: Country, edition: Edition) -> Members:
     for year in range(2014, 2020):
         table = _by_commune(country, year, np.zeros(country.home.size, dtype=np.int64)).sort("code")
         of = table.with_columns(annee=pl.lit(str(year)), EPCI=pl.col("epci").replace(NO_EPCI, OUTSIDE))
-        blocks.append(
-            of.select("annee", CODGEO="code", LIBGEO="label", DEP="departement", REG="region", EPCI="EPCI")
-        )
+        blocks.append(of.select("annee", CODGEO="code", LIBGEO="label", DEP="departement", REG="region", EPCI="EPCI"))
         count = of.group_by("EPCI", maintain_order=True).len().sort("EPCI")
         names = {OUTSIDE: "Sans objet"} | {s: n for s, (n, _) in country.epci_names.items()}
         labels.append(
@@ -151,9 +147,7 @@ def membership(country: Country, edition: Edition) -> Members:
     """Table of the zones of each commune (EPCI, EPT from 2024 on, arrondissement, employment zone)."""
     year = edition.data_year
     table = _by_commune(country, year, np.zeros(country.home.size, dtype=np.int64)).sort("code")
-    nature = {s: "ME" if n == "METRO" else n for s, (_, n) in country.epci_names.items()} | {
-        OUTSIDE: OUTSIDE[:2]
-    }
+    nature = {s: "ME" if n == "METRO" else n for s, (_, n) in country.epci_names.items()} | {OUTSIDE: OUTSIDE[:2]}
     zones = table.select(
         CODGEO="code",
         LIBGEO="label",
@@ -223,8 +217,7 @@ def capitals(name: str) -> str:
 def _by_commune(country: Country, year: int, people: np.ndarray) -> pl.DataFrame:
     """One row per commune: its zones, its name and the sum of `people`."""
     atoms = {
-        level.lower(): country.territory(level, year)
-        for level in ("COM", "EPCI", "EPT", "DEP", "REG", "ARR", "ZE")
+        level.lower(): country.territory(level, year) for level in ("COM", "EPCI", "EPT", "DEP", "REG", "ARR", "ZE")
     }
     frame = pl.DataFrame({n: a.tolist() for n, a in atoms.items()} | {"pop": people})
     frame = frame.rename({"com": "code", "dep": "departement", "reg": "region", "arr": "arrondissement"})
@@ -249,10 +242,9 @@ def _units(country: Country, year: int) -> pl.DataFrame:
         )
     )
     city = com.row(com["code"].to_list().index(str(country.codes[year][0])), named=True)
-    arms = sorted(set(country.arm.tolist()) - {""})
     arm = [
         city | {"typecom": "ARM", "code": a, "name": country.name("ARM", a, year), "parent": city["code"]}
-        for a in arms
+        for a in country.arms
     ]
     blank = {"departement": None, "region": None, "arrondissement": None}
     comd = [
@@ -318,9 +310,7 @@ def _communes_text(country: Country, year: int) -> pl.DataFrame:
         for old, new, name in moved
     ]
     fraction = units.filter(pl.col("code") == str(country.codes[year][0])).with_columns(ACTUAL=pl.lit("9"))
-    table = pl.concat(
-        [units, pl.DataFrame(extra, schema_overrides={"code": pl.String}), fraction], how="diagonal"
-    )
+    table = pl.concat([units, pl.DataFrame(extra, schema_overrides={"code": pl.String}), fraction], how="diagonal")
     filled = table.select(
         "ACTUAL",
         "REG",
@@ -332,9 +322,7 @@ def _communes_text(country: Country, year: int) -> pl.DataFrame:
         NCC=_capitals("name"),
         NCCENR="name",
     ).sort("DEP", "COM", "ACTUAL")
-    return filled.select(
-        pl.col(c) if c in filled.columns else pl.lit(None, pl.String).alias(c) for c in _TEXT
-    )
+    return filled.select(pl.col(c) if c in filled.columns else pl.lit(None, pl.String).alias(c) for c in _TEXT)
 
 
 _OLD = words(
@@ -363,6 +351,4 @@ def _events_text(rows: list[tuple[str, ...]]) -> pl.DataFrame:
         moves = {"MOD": "411", "DEP": to_code[:2], "COM": to_code[2:], "DEPANC": code, "NCCOFF": to_name}
         told = {"31": [joins], "32": [joins, grows], "41": [moves]}.get(mod, [])
         lines += [line | {"EFF": day, "DTR": day, "TNCCOFF": "0"} for line in told]
-    return pl.DataFrame(lines, schema=dict.fromkeys(_OLD, pl.String)).sort(
-        "DEP", "COM", "EFF", maintain_order=True
-    )
+    return pl.DataFrame(lines, schema=dict.fromkeys(_OLD, pl.String)).sort("DEP", "COM", "EFF", maintain_order=True)

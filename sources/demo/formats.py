@@ -66,9 +66,7 @@ def whole(table: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
 def workbook(sheets: Mapping[str, Iterable[Sequence[Cell]]]) -> bytes:
     """An .xlsx file: sheets of rows, text as text and numbers as numbers, None as an empty cell."""
     buffer = io.BytesIO()
-    book = xlsxwriter.Workbook(
-        buffer, {"in_memory": True, "strings_to_urls": False, "strings_to_formulas": False}
-    )
+    book = xlsxwriter.Workbook(buffer, {"in_memory": True, "strings_to_urls": False, "strings_to_formulas": False})
     book.set_properties({"title": NOTICE, "created": datetime(*_BORN)})
     for name, rows in sheets.items():
         sheet = book.add_worksheet(name)

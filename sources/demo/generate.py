@@ -5,6 +5,7 @@ URL.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +15,19 @@ import numpy as np
 import polars as pl
 
 from sources.demo import caf, census, files_counts, files_filosofi, files_geography, truth
-from sources.demo.country import Country, build_country
+from sources.demo.country import ARM_PREFIX, Country, build_country
 from sources.demo.disclosure import UNAVAILABLE, publish
 from sources.demo.formats import archive
 from sources.demo.households import Households, Year, draw, in_year
 from sources.demo.tally import LEVELS, Tally, figures, poverty, tally
 from sources.demo.truth import Hidden, Part, Truth
 from sources.description import Edition, Source, load_sources
+from sources.tabular import ARRONDISSEMENT_MUNICIPAL
 
 HOUSEHOLDS_PER_COMMUNE = 100_000 / 240
 REFERENCE_COG = 2025  # the newest with a composition of the EPCI here
 ISLAND = "96013"  # in no EPCI; Filosofi 2020 has no figure for it (nd)
-SUM_LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")
+SUM_LEVELS = (*LEVELS, "FRANCE")
 
 # Years covered, first and last; other declared editions answer 404, as editions not yet published do. Old
 # workbooks (.xls) are not written either.
@@ -68,7 +70,7 @@ def generate(
     communes: in 2014, at least 60. households: in 2018, as dense as by default when not given. reference: the
     COG in which the truth is known besides that of each edition. The same arguments give the same bytes.
     """
-    country = build_country(communes)
+    country = build_country(communes, districts=parsers_know_districts())
     all_of = draw(country, seed, households or round(communes * HOUSEHOLDS_PER_COMMUNE))
     work = _Work(country, all_of, reference, _Desk(root, planned()))
     work.geography()
@@ -77,6 +79,14 @@ def generate(
         work.year(year)
     work.desk.close()
     return Truth(country, seed, work.thresholds, tuple(work.parts), tuple(work.hidden), work.desk.written)
+
+
+def parsers_know_districts() -> bool:
+    """Whether the parsers take the codes of the city's arrondissements for what they are, not for communes.
+
+    They know the real ones by their codes; without this one the city is written whole.
+    """
+    return re.fullmatch(ARRONDISSEMENT_MUNICIPAL, f"{ARM_PREFIX}1") is not None
 
 
 def planned() -> list[tuple[Source, Edition]]:
@@ -93,7 +103,7 @@ def planned() -> list[tuple[Source, Edition]]:
             if old or not first <= edition.data_year <= last:
                 continue
             key = edition.data_year, edition.cog_year
-            if key not in twins or len(edition.members) > len(twins[key].members):
+            if key not in twins or max(1, len(edition.members)) > len(twins[key].members or (None,)):
                 twins[key] = edition
         chosen += [(source, e) for e in source.editions if e in twins.values()]
     return chosen
@@ -177,9 +187,7 @@ class _Work:
         if self.desk.editions("cnaf_commune", year):
             self._payments(of)
         editions = [
-            (s, e)
-            for s in ("insee_filosofi_cc", "insee_filosofi_distribution")
-            for e in self.desk.editions(s, year)
+            (s, e) for s in ("insee_filosofi_cc", "insee_filosofi_distribution") for e in self.desk.editions(s, year)
         ]
         comparateur = [e for e in self.desk.editions("insee_comparateur") if e.data_year + 1 == year]
         if editions or comparateur:
@@ -199,9 +207,7 @@ class _Work:
             self._filosofi_edition(source_id, edition, year, exact)
         for edition in comparateur:
             cog_year = edition.cog_year or 0
-            self._comparateur(
-                edition, year.of.year, pl.concat([exact("COM", cog_year), exact("ARM", cog_year)])
-            )
+            self._comparateur(edition, year.of.year, pl.concat([exact("COM", cog_year), exact("ARM", cog_year)]))
         for cog_year in sorted({e.cog_year or 0 for _, e in editions} | {self.reference}):
             frames = [truth.named(exact(level, cog_year), truth.FILOSOFI) for level in LEVELS]
             self.parts.append(Part(cog_year, year.of.year, pl.concat(frames)))
@@ -224,18 +230,14 @@ class _Work:
             else:
                 source, names = exact(level, cog_year), truth.FILOSOFI
                 if level == "COM":
-                    arms = exact("ARM", cog_year)
-                    known = files_counts.arrondissements(self.country)
-                    source = pl.concat([source, arms.filter(pl.col("code").is_in(known))])
+                    source = pl.concat([source, exact("ARM", cog_year)])
             published = files_filosofi.variables(source_id, edition, member.table)
             shown, hidden = publish(source, published, files_filosofi.precision(source_id, edition))
             tables[level, member.table] = shown
             if member.level == "COM" and nowhere:
                 hidden = _unavailable(hidden, nowhere, published)
             self._hide(source_id, edition, hidden, names)
-        self.desk.put(
-            source_id, edition, files_filosofi.write(source_id, edition, self.country, tables, nowhere)
-        )
+        self.desk.put(source_id, edition, files_filosofi.write(source_id, edition, self.country, tables, nowhere))
 
     def _comparateur(self, edition: Edition, income_year: int, exact: pl.DataFrame) -> None:
         now, before = edition.data_year, edition.data_year - 5
@@ -243,9 +245,7 @@ class _Work:
         registers = census.registers(self.all_of)
         columns = files_counts.comparateur_columns(now, recent, old, registers)
         names = ("NBMENFISC", "PIMP", "MED", "TP60")
-        arms = files_counts.arrondissements(self.country)
-        kept = exact.filter((pl.col("level") == "COM") | pl.col("code").is_in(arms))
-        shown, hidden = publish(kept, names)
+        shown, hidden = publish(exact, names)
         income = shown.select("code", *(pl.col(n).alias(f"{n}{income_year % 100}") for n in names))
         written = files_counts.comparateur(self.country, edition, columns, income)
         self.desk.put("insee_comparateur", edition, written)
@@ -288,13 +288,9 @@ class _Work:
         )
         self.hidden.append(Hidden(source_id, edition.edition, year or edition.data_year, light))
 
-    def _sums(
-        self, year: int, cog_year: int | None, columns: dict[str, np.ndarray], names: dict[str, str]
-    ) -> None:
+    def _sums(self, year: int, cog_year: int | None, columns: dict[str, np.ndarray], names: dict[str, str]) -> None:
         for geography in sorted({cog_year or self.reference, self.reference}):
-            self.parts.append(
-                Part(geography, year, truth.sums(self.country, SUM_LEVELS, geography, columns, names))
-            )
+            self.parts.append(Part(geography, year, truth.sums(self.country, SUM_LEVELS, geography, columns, names)))
 
 
 def _unavailable(hidden: pl.DataFrame, code: str, variables: Sequence[str]) -> pl.DataFrame:

@@ -168,7 +168,7 @@ def components(all_of: Households, of: Year) -> Iterator[tuple[str, np.ndarray]]
 def _draw_atoms(country: Country, rng: np.random.Generator, households: int):
     """By atom: households, growth a year, share of the poor and of the rich district, log of the median."""
     n = country.home.size
-    city = country.arm != ""
+    city = country.city
     weight = rng.lognormal(0.0, 1.25, n)
     told = _communes_of_the_story(country)
     weight[told] = np.maximum(weight[told], 1.0)
@@ -212,7 +212,7 @@ def _draw_iris(country: Country, size: np.ndarray, atom: np.ndarray, rng: np.ran
     households.
     """
     people = 2.0 * size
-    divided = (people >= IRIS_FROM) | (country.arm != "")
+    divided = (people >= IRIS_FROM) | country.city
     inhabited = np.where(divided, np.maximum(2, np.rint(people / IRIS_POPULATION)), 1).astype(np.int16)
     park = divided & (np.cumsum(divided) % 3 == 1)
     place = rng.random(atom.size, dtype=np.float32)

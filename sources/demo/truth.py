@@ -58,10 +58,7 @@ FILOSOFI = {
     "GI": "gini",
 }
 POOR = {f"{g}{base}": f"{name}_{_GROUPS[g]}" if g else name for g in POVERTY for base, name in _POOR.items()}
-CENSUS = {
-    n: n.lower()
-    for n in words("POP MEN LOG RP RSECOCC LOGVAC RP_PROP EMPLT EMPLT_SAL POP1564 CHOM1564 ACT1564")
-}
+CENSUS = {n: n.lower() for n in words("POP MEN LOG RP RSECOCC LOGVAC RP_PROP EMPLT EMPLT_SAL POP1564 CHOM1564 ACT1564")}
 REGISTERS = {
     "NAISD20": ("naissances", 2020),
     "DECESD20": ("deces", 2020),
@@ -202,9 +199,7 @@ class Truth:
         """
         rows: list[tuple[int, str, int, str, float | None, str]] = []
         for a, b in permutations(sorted(self.country.codes), 2):
-            pairs = sorted(
-                set(zip(self.country.codes[a].tolist(), self.country.codes[b].tolist(), strict=True))
-            )
+            pairs = sorted(set(zip(self.country.codes[a].tolist(), self.country.codes[b].tolist(), strict=True)))
             images, origins = _count(p[0] for p in pairs), _count(p[1] for p in pairs)
             pieces, wholes = (images, origins) if a < b else (origins, images)
             for x, y in pairs:

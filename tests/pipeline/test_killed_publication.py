@@ -92,7 +92,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
     repaired = 0
     following = publisher(tmp_path)
     try:
-        for kill in range(KILLS):
+        for _ in range(KILLS):
             process, following = following, publisher(tmp_path)  # the next one loads its modules meanwhile
             kill_after(process, moments.uniform(0.02, 2 * one))
 

@@ -104,9 +104,7 @@ def test_the_message_says_expected_found_where_and_what_to_do() -> None:
             "x",
             "warning",
         ),
-        Expect(
-            "broken", "expect_column_values_to_be_between", {"column": "code", "min_value": 0}, "x", "warning"
-        ),
+        Expect("broken", "expect_column_values_to_be_between", {"column": "code", "min_value": 0}, "x", "warning"),
         Expect("broken", "expect_no_such_thing", {"column": "code"}, "x", "warning"),
         Expect("broken", "expect_column_values_to_be_in_set", {"colonne": "code"}, "x", "warning"),
     ],

@@ -20,7 +20,7 @@ def modified() -> pl.DataFrame:
     year = pl.col("year")
     rows = sample.observations()
     rows = rows.filter(~((pl.col("indicator_id") == "dem_pop") & (year == 2010)))
-    added = rows.filter((pl.col("indicator_id") == "dem_pop")).with_columns(year=pl.lit(2019, pl.Int16))
+    added = rows.filter(pl.col("indicator_id") == "dem_pop").with_columns(year=pl.lit(2019, pl.Int16))
     value = (
         pl.when(tp60 & one & (year == 2018)).then(22.0)
         .when(tp60 & one & (year == 2019)).then(None)
@@ -32,9 +32,7 @@ def modified() -> pl.DataFrame:
         .when(tp60 & one & (year == 2020)).then(pl.lit("A"))
         .otherwise("obs_status")
     )  # fmt: skip
-    return pl.concat([rows.with_columns(value=value, obs_status=status), added]).sort(
-        sample.TABLES["observation"].key
-    )
+    return pl.concat([rows.with_columns(value=value, obs_status=status), added]).sort(sample.TABLES["observation"].key)
 
 
 def two_releases(data: Path, **changed: pl.DataFrame) -> Releases:
@@ -47,7 +45,9 @@ def two_releases(data: Path, **changed: pl.DataFrame) -> Releases:
 def test_a_first_release_adds_everything(tmp_path: Path) -> None:
     release = sample.publish(Releases(tmp_path))
     assert (release.added, release.changed, release.removed) == (21, 0, 0)
-    assert "Première publication : 21 lignes" in (release.public / "CHANGES.md").read_text(encoding="utf-8")
+    text = (release.public / "CHANGES.md").read_text(encoding="utf-8")
+    assert "Première publication : 21 lignes" in text
+    assert "| insee_filosofi_cc | Libellé de rev_med (`rev_med`) | 3 |" in text
 
 
 def test_counts_by_source_and_indicator(tmp_path: Path) -> None:
@@ -67,7 +67,9 @@ def test_the_text_says_what_moved_most(tmp_path: Path) -> None:
     assert latest is not None
     text = (latest.public / "CHANGES.md").read_text(encoding="utf-8")
     assert "1 lignes ajoutées, 3 modifiées (dont 1 valeurs qui ne sont plus publiées et 1 qui le" in text
-    assert "| Libellé de rev_tp60 (`rev_tp60`) | Épinay-l'Œuvre (COM-01001) | 2018 | 44 | 22 | −22 | −50\u202f% |" in text
+    assert (
+        "| Libellé de rev_tp60 (`rev_tp60`) | Épinay-l'Œuvre (COM-01001) | 2018 | 44 | 22 | −22 | −50\u202f% |" in text
+    )
 
 
 def test_nothing_changed_is_said(tmp_path: Path) -> None:

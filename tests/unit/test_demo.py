@@ -60,9 +60,7 @@ def test_same_seed_same_bytes_in_another_process(small: tuple[Path, Truth], tmp_
     assert digests(tmp_path) == digests(small[0])
 
 
-def test_another_seed_gives_other_figures_of_the_same_country(
-    small: tuple[Path, Truth], tmp_path: Path
-) -> None:
+def test_another_seed_gives_other_figures_of_the_same_country(small: tuple[Path, Truth], tmp_path: Path) -> None:
     other = generate(tmp_path, seed=2, **SMALL)
     ours, theirs = digests(small[0]), digests(tmp_path)
     assert ours.keys() == theirs.keys()
@@ -133,9 +131,7 @@ def test_a_commune_has_one_epci_and_perimeters_change() -> None:
     for year in YEARS:
         pairs = set(zip(country.codes[year].tolist(), country.epci[year].tolist(), strict=True))
         assert len(pairs) == len(set(country.codes[year].tolist()))
-    members = {
-        y: frozenset(country.home[country.epci[y] == country.epci[y][0]].tolist()) for y in (2016, 2019, 2025)
-    }
+    members = {y: frozenset(country.home[country.epci[y] == country.epci[y][0]].tolist()) for y in (2016, 2019, 2025)}
     assert len(set(members.values())) == 3, "the same SIREN, three perimeters"
     assert "" in country.epci[2025], "an island in no EPCI"
 
@@ -326,6 +322,30 @@ def test_districts_hide_small_cells_and_small_districts() -> None:
         assert (count[shown] >= caf.LEAST_CELL).all()
         assert not shown[districts.note != 0].any()
     assert set(np.unique(districts.note).tolist()) - {0, 3}, "some districts are withheld for another reason"
+
+
+def test_arrondissements_stand_beside_their_city(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Paris in the real files: in the base of Filosofi both, in the benefits by arrondissement only."""
+    monkeypatch.setattr("sources.demo.generate.parsers_know_districts", lambda: True)
+    truth = generate(tmp_path, **SMALL)
+    arms = ["96981", "96982", "96983", "96984"]
+    assert truth.country.arms == arms
+
+    def read(source_id: str, edition: str, member: str | None = None) -> list[dict[str, str]]:
+        data = (tmp_path / truth.files[source_id, edition]).read_bytes()
+        text = zipfile.ZipFile(io.BytesIO(data)).read(member) if member else data
+        separator = "," if source_id == "insee_cog_communes" else ";"
+        return list(csv.DictReader(io.StringIO(text.decode("utf-8-sig")), delimiter=separator))
+
+    rows = {r["CODGEO"]: r for r in read("insee_filosofi_cc", "2018-csv", "cc_filosofi_2018_COM-geo2021.CSV")}
+    assert sum(int(rows[a]["NBMENFISC18"]) for a in arms) == int(rows["96001"]["NBMENFISC18"])
+    listed = {r["COM"]: r for r in read("insee_cog_communes", "2025")}
+    assert {(listed[a]["TYPECOM"], listed[a]["COMPARENT"]) for a in arms} == {("ARM", "96001")}
+    paid = {r["numcomdo"] for r in read("cnaf_commune", "2024")}
+    assert set(arms) < paid and "96001" not in paid
+    divided = {r["CODGEO"][:5] for r in read("cnaf_iris", "2018")}
+    assert set(arms) <= divided and "96001" not in divided
+    assert set(truth.values.filter(pl.col("level") == "ARM")["code"]) == set(arms)
 
 
 # --- what is covered --------------------------------------------------------------------------------------

@@ -29,9 +29,7 @@ def test_a_frame_gets_the_declared_order_and_types() -> None:
 
 
 def test_categories_become_text_and_instants_lose_utc() -> None:
-    frame = coverage().with_columns(
-        pl.col("level").cast(pl.Enum(["COM"])), pl.col("indicator_id").cast(pl.Categorical)
-    )
+    frame = coverage().with_columns(pl.col("level").cast(pl.Enum(["COM"])), pl.col("indicator_id").cast(pl.Categorical))
     assert conform(COVERAGE, frame)["level"].dtype == pl.String
     checks = sample.tables()["quality_check"].with_columns(pl.col("checked_at").dt.replace_time_zone("UTC"))
     assert conform(TABLES["quality_check"], checks)["checked_at"].dtype == pl.Datetime("us")
@@ -74,7 +72,7 @@ def test_unordered_row_is_the_first_that_does_not_increase(rows: list[tuple[str,
 
 
 def test_a_doubled_key_is_refused_across_blocks(tmp_path) -> None:
-    with pytest.raises(ContractError, match="2018.*déjà présente"):  # noqa: SIM117
+    with pytest.raises(ContractError, match=r"2018.*déjà présente"):  # noqa: SIM117
         with TableWriter(COVERAGE, tmp_path / "coverage.parquet") as writer:
             writer.write(coverage())
             writer.write(coverage())

@@ -68,9 +68,7 @@ def communes(variable: str, first: float | None, second: float | None, published
 def judged(values: pl.DataFrame, rules: dict[str, Rule], variable: str | None = None) -> dict[str, object]:
     """The only comparison of a variable."""
     details = reconcile_edition(values, MEMBERS, rules)
-    found = details.filter(
-        (pl.col("variable") == (variable or next(iter(rules)))) & (pl.col("level") == "DEP")
-    )
+    found = details.filter((pl.col("variable") == (variable or next(iter(rules)))) & (pl.col("level") == "DEP"))
     assert found.height == 1
     return found.row(0, named=True)
 
@@ -100,20 +98,14 @@ def test_a_masked_member_holds_at_most_what_the_threshold_allows(published: floa
 RATE = {"tp60": Rule("weighted", "nb_pers", {"COM": (1.0,), "*": (0.1,)}), "nb_pers": Rule("sum")}
 
 
-def rates(
-    first: float | None, second: float | None, published: float, weights=(300.0, 100.0)
-) -> pl.DataFrame:
+def rates(first: float | None, second: float | None, published: float, weights=(300.0, 100.0)) -> pl.DataFrame:
     counts = communes("nb_pers", *weights, sum(w for w in weights if w))
     return pl.concat([communes("tp60", first, second, published), counts])
 
 
 @pytest.mark.parametrize(("published", "inside"), [(11.9, False), (12.0, True), (13.0, True), (13.1, False)])
-def test_a_rate_is_the_weighted_mean_within_the_rounding_of_the_members(
-    published: float, inside: bool
-) -> None:
-    row = judged(
-        rates(10, 20, published), RATE, "tp60"
-    )  # (300 x 10 + 100 x 20) / 400 = 12.5, 0.5 + 0.05 allowed
+def test_a_rate_is_the_weighted_mean_within_the_rounding_of_the_members(published: float, inside: bool) -> None:
+    row = judged(rates(10, 20, published), RATE, "tp60")  # (300 x 10 + 100 x 20) / 400 = 12.5, 0.5 + 0.05 allowed
     assert row["inside"] is inside
     assert row["rebuilt"] == pytest.approx(12.5)
     assert row["compared"]
@@ -144,18 +136,14 @@ def test_a_printed_bound_counts_from_zero_to_the_rounded_five() -> None:
 
 
 def test_a_member_without_a_weight_takes_what_remains_of_the_published_weight() -> None:
-    row = judged(
-        pl.concat([communes("tp60", 10, None, 12.0), communes("nb_pers", 396, None, 400)]), RATE, "tp60"
-    )
+    row = judged(pl.concat([communes("tp60", 10, None, 12.0), communes("nb_pers", 396, None, 400)]), RATE, "tp60")
     assert row["known_share"] == pytest.approx(0.99)
     assert row["compared"]
     assert (row["lower"], row["upper"]) == (pytest.approx(9.405), pytest.approx(11.395))
     assert not row["inside"]
 
 
-@pytest.mark.parametrize(
-    ("published", "inside"), [(17989, False), (17990, True), (22010, True), (22011, False)]
-)
+@pytest.mark.parametrize(("published", "inside"), [(17989, False), (17990, True), (22010, True), (22011, False)])
 def test_a_median_lies_between_those_of_the_members(published: float, inside: bool) -> None:
     rules = {"med": Rule("range", "nb_pers", {"COM": (10.0,), "*": (10.0, 1.0)}), "nb_pers": Rule("sum")}
     values = pl.concat([communes("med", 18000, 22000, published), communes("nb_pers", 300, 100, 400)])
@@ -205,9 +193,7 @@ def test_levels_that_overlap_are_not_taken_for_members() -> None:
     members = pl.concat(
         [MEMBERS, pl.DataFrame({"level": ["EPCI"] * 2, "code": ["1"] * 2, "commune": ["01001", "02001"]})]
     )
-    values = pl.concat(
-        [communes("pop", 10, 20, 30), figures(("EPCI", "1", "pop", 12), ("COM", "02001", "pop", 2))]
-    )
+    values = pl.concat([communes("pop", 10, 20, 30), figures(("EPCI", "1", "pop", 12), ("COM", "02001", "pop", 2))])
     details = reconcile_edition(values, members, {"pop": Rule("sum")})
     assert details.select("level", "member_level", "inside").rows() == [
         ("DEP", "COM", True),
@@ -276,11 +262,18 @@ def test_a_companion_edition_brings_the_levels_that_an_edition_lacks() -> None:
         asked.append((source, edition))
         return other
 
-    whole = editions.with_companions(own, "insee_filosofi_cc", "2020", load)
+    whole = editions.comparable(own, "insee_filosofi_cc", "2020", load)
     assert asked == [("insee_filosofi_distribution", "2020")]
     assert whole.select("level", "code", "variable").rows()[2:] == [("DEP", "01", "tp60")]
-    assert editions.with_companions(own, "insee_filosofi_cc", "2020", lambda *_: None).height == 2
-    assert editions.with_companions(own, "insee_filosofi_cc", "2014", load).height == 2
+    assert editions.comparable(own, "insee_filosofi_cc", "2020", lambda *_: None).height == 2
+    assert editions.comparable(own, "insee_filosofi_cc", "2014", load).height == 2
+
+
+def test_a_level_whose_members_are_of_another_zoning_is_left_out() -> None:
+    own = figures(("COM", "01001", "tp60", 10), ("ZE", "8401", "tp60", 20))
+    for edition, levels in (("2017", ["COM"]), ("2018", ["COM", "ZE"])):
+        kept = editions.comparable(own, "insee_filosofi_cc", edition, lambda *_: None)
+        assert kept["level"].to_list() == levels
 
 
 def test_the_document_has_a_line_for_each_and_tells_the_exceptions() -> None:
@@ -292,9 +285,7 @@ def test_the_document_has_a_line_for_each_and_tells_the_exceptions() -> None:
 
 
 @given(
-    cells=st.lists(
-        st.tuples(st.integers(1, 5000), st.floats(0, 100, allow_nan=False)), min_size=1, max_size=12
-    ),
+    cells=st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 100, allow_nan=False)), min_size=1, max_size=12),
     masked=st.data(),
 )
 def test_true_figures_rounded_and_masked_are_never_found_wrong(cells, masked) -> None:
@@ -329,9 +320,7 @@ def test_declared_rules_are_read_and_every_exception_names_a_rule() -> None:
 CATALOGUE = load_catalogue()
 
 
-def observation(
-    indicator: str, territory: str, year: int, value: float | None, **other: object
-) -> dict[str, object]:
+def observation(indicator: str, territory: str, year: int, value: float | None, **other: object) -> dict[str, object]:
     masked = value is None
     return {
         "indicator_id": indicator,
@@ -438,9 +427,7 @@ def set_where(table: str, column: str, value: object, **where: object) -> Callab
     chosen = pl.all_horizontal([pl.col(c) == v for c, v in where.items()])
     return change(
         table,
-        lambda f: f.with_columns(
-            pl.when(chosen).then(pl.lit(value, f.schema[column])).otherwise(column).alias(column)
-        ),
+        lambda f: f.with_columns(pl.when(chosen).then(pl.lit(value, f.schema[column])).otherwise(column).alias(column)),
     )
 
 
@@ -459,9 +446,7 @@ SPOILED: dict[str, tuple[Callable[[Tables], Tables], set[str]]] = {
     ),
     "one_parent_a_level": (
         lambda t: add_member("REG-11", "COM-69001")(
-            change(
-                "territory", lambda f: pl.concat([f, f.tail(1).with_columns(territory_id=pl.lit("REG-11"))])
-            )(t)
+            change("territory", lambda f: pl.concat([f, f.tail(1).with_columns(territory_id=pl.lit("REG-11"))]))(t)
         ),
         set(),
     ),
@@ -486,9 +471,7 @@ SPOILED: dict[str, tuple[Callable[[Tables], Tables], set[str]]] = {
             add(observation("rev_med", "FRANCE-F", 2018, 1.0, source_ids="insee_filosofi_cc/2018"))(
                 change(
                     "source_file",
-                    lambda f: pl.concat(
-                        [f, pl.DataFrame({"source_id": ["insee_filosofi_cc"], "edition": ["2018"]})]
-                    ),
+                    lambda f: pl.concat([f, pl.DataFrame({"source_id": ["insee_filosofi_cc"], "edition": ["2018"]})]),
                 )(t)
             )
         ),

@@ -244,11 +244,6 @@ def derived(expect: Expect) -> Spoiler | None:
         case "column_values_to_be_between":
             low, high = kwargs["min_value"], kwargs["max_value"]
             return put(kwargs["column"], low - 1 if low is not None else high + 1)
-        case "select_column_values_to_be_unique_within_record":
-            first, second = kwargs["column_list"]
-            return lambda f: f.with_columns(
-                pl.when(pl.int_range(pl.len()) == 0).then(first).otherwise(second).alias(second)
-            )
         case "column_pair_values_a_to_be_greater_than_b":
             a, b = kwargs["column_A"], kwargs["column_B"]
             return lambda f: put(a, f[b][0] - 1)(f)
@@ -258,9 +253,7 @@ def derived(expect: Expect) -> Spoiler | None:
 def put_value(variable: str, value: float, level: str = "COM") -> Spoiler:
     """The core frame with one figure replaced, in every territory of a level."""
     return lambda f: f.with_columns(
-        value=pl.when((pl.col("variable") == variable) & (pl.col("level") == level))
-        .then(value)
-        .otherwise("value")
+        value=pl.when((pl.col("variable") == variable) & (pl.col("level") == level)).then(value).otherwise("value")
     )
 
 
@@ -278,10 +271,7 @@ ROWS_SPOILED: dict[str, Spoiler] = {
     "not_too_many_rows": lambda f: pl.concat(
         [
             f,
-            *(
-                f.filter(pl.col(f.columns[0]) == "COM").head(1).with_columns(code=pl.lit(f"9100{i}"))
-                for i in range(4)
-            ),
+            *(f.filter(pl.col(f.columns[0]) == "COM").head(1).with_columns(code=pl.lit(f"9100{i}")) for i in range(4)),
         ]
     ),
 }
@@ -306,9 +296,7 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
     "core_values_rows": {
         "not_empty": EMPTY,
         "code_format": put("code", "2004"),
-        "enough_rows": lambda f: f.with_columns(
-            code=pl.when(pl.col("level") == "COM").then(None).otherwise("code")
-        ),
+        "enough_rows": lambda f: f.with_columns(code=pl.when(pl.col("level") == "COM").then(None).otherwise("code")),
         "not_too_many_rows": ROWS_SPOILED["not_too_many_rows"],
     },
     "core_income": {
@@ -330,9 +318,7 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
     "core_composition_rows": {
         "not_empty": EMPTY,
         "enough_rows": put("code", None),
-        "not_too_many_rows": lambda f: pl.concat(
-            [f, *(f.with_columns(code=pl.lit(str(i) * 9)) for i in range(3))]
-        ),
+        "not_too_many_rows": lambda f: pl.concat([f, *(f.with_columns(code=pl.lit(str(i) * 9)) for i in range(3))]),
     },
     "observation_values": {
         **{k: v for k, v in VALUES_SPOILED.items() if k not in ("value_matches_status", "bounds_ordered")},
@@ -356,10 +342,21 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
         "weight_positive": put_observed("rev_d1", weight=-1.0),
         "declared_min_present": put("indicator_id", "zzz"),
     },
-    "observation_key": {
-        "not_empty": EMPTY,
-        "key_unique": repeat,
-        "sorted": lambda f: f.reverse(),
+    **{
+        f"{name}_key": {
+            "not_empty": EMPTY,
+            "key_unique": repeat,
+            "sorted": lambda f: f.reverse(),
+        }
+        for name in ("observation", "territory_member")
+    },
+    "passage_key": {"key_unique": repeat, "sorted": lambda f: f.reverse()},
+    **{
+        name: {
+            **{f"{c.name}_present": put(c.name, None) for c in TABLES[name].columns if not c.nullable},
+            "share_range": put("share", 1.5),
+        }
+        for name in ("territory_member", "passage")
     },
     "observation_quantiles": {
         "not_empty": lambda f: f.filter(pl.col("indicator_id") == "rev_tp60"),
@@ -375,6 +372,12 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
         "not_too_many_rows": lambda f: pl.concat([f.filter(pl.col("level") == "COM")] * 4 + [f.tail(1)]),
     },
     "coverage_totals": {"not_empty": EMPTY, "coverage_adds_up": put("missing", 1)},
+}
+EXPLICIT["territory_member"] |= {"not_empty": EMPTY, "parent_differs": put("child_id", "DEP-91")}
+EXPLICIT["passage"] |= {
+    "kind_known": put("kind", "??"),
+    "code_format": put("from_code", "9122"),
+    "years_differ": put("to_year", 2020),
 }
 # what a spoiled frame cannot help failing too, and why
 ALSO: dict[tuple[str, str], set[str]] = {
