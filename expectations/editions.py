@@ -90,8 +90,8 @@ class Known:
 def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
     """One row per published higher-level figure and member level: is it what its members allow?
 
-    values: core frame of one edition (sources/schema.py VALUES), through `comparable`. members: (level, code, commune) in that edition's COG. rules: by
-    variable; a variable without a rule is left out. Returns DETAILS, sorted.
+    values: core frame of one edition (sources/schema.py VALUES), through `comparable`. members: (level, code,
+    commune) in that edition's COG. rules: by variable; a variable without a rule is left out.
     """
     present = set(values["variable"].cast(pl.String).unique())
     rules = {variable: rule for variable, rule in rules.items() if variable in present}

@@ -53,7 +53,7 @@ def _raw(
     specs = [
         dg.AssetSpec(
             ["raw", s.source_id],
-            group_name="raw",
+            group_name="acquisition",
             partitions_def=partitions,
             description=s.title,
             metadata={"producteur": s.producer, "licence": s.licence, "diffusion": s.diffusion},
@@ -92,7 +92,7 @@ def _core(
 
     @dg.asset(
         key=["core", source.source_id],
-        group_name="core",
+        group_name="lecture",
         deps=[["raw", source.source_id]],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
@@ -120,17 +120,17 @@ def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.Asset
     """The passage between COG years, the reference territories and what each edition's territories are."""
     deps = [["core", s.source_id] for s in sources]
 
-    @dg.asset(key=["geography", "passage"], group_name="geography", deps=deps, kinds={"polars"})
+    @dg.asset(key=["geography", "passage"], group_name="geographie", deps=deps, kinds={"polars"})
     def passage() -> dg.MaterializeResult:
         """Code changes of communes between any two COG years, computed from the events file."""
         return _described(geography.build_passage(workspace))
 
-    @dg.asset(key=["geography", "territory"], group_name="geography", deps=[passage], kinds={"polars"})
+    @dg.asset(key=["geography", "territory"], group_name="geographie", deps=[passage], kinds={"polars"})
     def territory() -> dg.MaterializeResult:
         """Territories of the reference COG and their members."""
         return _described(geography.build_territories(workspace))
 
-    @dg.asset(key=["geography", "correspondence"], group_name="geography", deps=[territory], kinds={"polars"})
+    @dg.asset(key=["geography", "correspondence"], group_name="geographie", deps=[territory], kinds={"polars"})
     def correspondence() -> dg.MaterializeResult:
         """For each COG year: which published territories are a reference territory, which communes compose it."""
         return _described(geography.build_correspondences(workspace))
@@ -143,7 +143,7 @@ def _settled(workspace: Workspace, source: Source) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=["settled", source.source_id],
-        group_name="settled",
+        group_name="perimetres",
         kinds={"polars"},
         deps=[["core", source.source_id], ["geography", "correspondence"]],
         description=f"{source.title} : sur la géographie de référence (fusions, scissions, périmètres).",
@@ -165,7 +165,7 @@ def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
 
         @dg.asset(
             key=["observation", theme],
-            group_name="observation",
+            group_name="indicateurs",
             kinds={"polars"},
             deps=[["settled", s] for s in used],
             description="Indicateurs : " + ", ".join(i.label_fr for i in indicators),
@@ -188,7 +188,7 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
         """A complete release in its own folder, protected, compared with the last one, not yet published."""
         return dg.MaterializeResult(metadata=publication.build_candidate(workspace))
 
-    @dg.asset(key="release", group_name="release", deps=[candidate], kinds={"duckdb", "parquet"})
+    @dg.asset(key="release", group_name="publication", deps=[candidate], kinds={"duckdb", "parquet"})
     def release() -> dg.MaterializeResult:
         """The release, renamed into place, the pointer swapped, the DuckDB file replaced."""
         return dg.MaterializeResult(metadata=publication.publish(workspace))

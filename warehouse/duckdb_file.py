@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -114,7 +115,8 @@ def uncommented(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def views_and_macros() -> list[tuple[str, str]]:
+@lru_cache(maxsize=1)
+def views_and_macros() -> tuple[tuple[str, str], ...]:
     """Name and comment of every view and macro, in the order of their declaration."""
     with engine() as connection:
         create_tables(connection)
@@ -128,7 +130,7 @@ def views_and_macros() -> list[tuple[str, str]]:
             ) ORDER BY part, oid
             """
         ).fetchall()
-    return [(str(name), str(comment)) for name, comment in rows]
+    return tuple((str(name), str(comment)) for name, comment in rows)
 
 
 def published_in(database: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from sources.archive import members
 from sources.client import Client, Outcome
 from sources.description import Edition, Source, parser_of
 from sources.errors import BodyRefusedError, SourceError
+
+READERS = 2  # editions read at once: parsing a workbook keeps one core busy
 
 
 def client(workspace: Workspace) -> Client:
@@ -114,25 +117,33 @@ def parse(workspace: Workspace, source: Source, years: set[int] | None) -> Parse
     report = ParseReport()
     asked = [e for e in workspace.editions(source) if years is None or e.data_year in years]
     started = time.monotonic()
-    with workspace.progress.step(f"Lecture {source.source_id}", len(asked)) as step:
-        for edition in asked:
+    with (
+        workspace.progress.step(f"Lecture {source.source_id}", len(asked)) as step,
+        ThreadPoolExecutor(READERS) as readers,
+    ):
+        for edition, fresh in zip(asked, readers.map(lambda e: _refresh(workspace, source, e), asked), strict=True):
             step.advance(edition.edition)
-            raw = workspace.store.latest(source.source_id, edition.edition)
-            if raw is None:
-                continue
-            target = workspace.core(source.source_id, edition.edition)
-            fingerprint = digest(f"{raw.sha256} {edition.model_dump_json()} {workspace.parser_digest}")
-            try:
-                fresh = refresh(
-                    target, fingerprint, lambda e=edition, h=raw.sha256: _read(workspace, source, e, h)
-                )
-            except SourceError as error:
-                report.errors.append(error)
-                continue
-            (report.written if fresh else report.kept).append(edition.edition)
-            report.rows += pl.scan_parquet(target).select(pl.len()).collect().item()
+            if isinstance(fresh, SourceError):
+                report.errors.append(fresh)
+            elif fresh is not None:
+                (report.written if fresh else report.kept).append(edition.edition)
+                target = workspace.core(source.source_id, edition.edition)
+                report.rows += pl.scan_parquet(target).select(pl.len()).collect().item()
     report.seconds = time.monotonic() - started
     return report
+
+
+def _refresh(workspace: Workspace, source: Source, edition: Edition) -> bool | SourceError | None:
+    """True when the core Parquet was written, False when it was up to date, None when nothing was acquired."""
+    raw = workspace.store.latest(source.source_id, edition.edition)
+    if raw is None:
+        return None
+    target = workspace.core(source.source_id, edition.edition)
+    fingerprint = digest(f"{raw.sha256} {edition.model_dump_json()} {workspace.parser_digest}")
+    try:
+        return refresh(target, fingerprint, lambda: _read(workspace, source, edition, raw.sha256))
+    except SourceError as error:
+        return error
 
 
 def _read(workspace: Workspace, source: Source, edition: Edition, sha256: str) -> pl.DataFrame:

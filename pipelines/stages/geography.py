@@ -24,6 +24,7 @@ from sources.description import Edition, Source
 
 COMPOSITIONS = ("dgcl_epci", "insee_epci_ancien", "insee_appartenance")
 LISTS_EVERY_COMMUNE = 0.98  # share of the COG's communes above which an edition is taken to leave none out
+AGGREGATED = ("COM", "EPCI", "DEP", "REG", "METRO", "FRANCE")  # levels computed from communes when need be
 REFERENCE_LEVELS = ("EPCI", "DEP", "REG", "METRO")
 
 
@@ -163,30 +164,39 @@ class Correspondence:
     groups: pl.DataFrame
 
 
-def correspondence(workspace: Workspace, edition: Edition, published: pl.Series) -> Correspondence:
-    """published: codes of the communes that the edition gives figures for. Territories are ranks."""
+def correspondence(workspace: Workspace, edition: Edition, values: pl.DataFrame) -> Correspondence:
+    """values: the core frame of the edition. Territories are ranks."""
+    own = pl.col("level").cast(pl.String)
+    published = values.filter(own == "COM")["code"].unique().sort()
+    levels = values.select(own.unique().sort()).to_series().to_list()
     year = edition.cog_year or edition.data_year
     communes = read(workspace, f"members-{year}").filter(pl.col("level") == "COM")["code"]
     whole = published.is_in(communes.implode()).sum() >= LISTS_EVERY_COMMUNE * communes.len()
     # an edition that leaves communes out says nothing of what an undivided commune holds
     first = min(edition.data_year, year) if whole else year
     held = published_communes(communes, read(workspace, "passage"), first, year, published)
-    key = (year, digest(held.write_csv()))
+    key = (year, digest(f"{levels} {held.write_csv()}"))
     if key not in workspace.correspondences:
-        workspace.correspondences[key] = _correspondence(workspace, year, held)
+        workspace.correspondences[key] = _correspondence(workspace, year, held, levels)
     return workspace.correspondences[key]
 
 
-def _correspondence(workspace: Workspace, year: int, held: pl.DataFrame) -> Correspondence:
-    """held: (code, commune), what each published commune code stands for in the COG of that year."""
+def _correspondence(workspace: Workspace, year: int, held: pl.DataFrame, levels: list[str]) -> Correspondence:
+    """held: (code, commune), what each published commune code stands for in the COG of that year; levels: those
+    that the edition publishes."""
     table = read(workspace, "passage")
     reference = read(workspace, "reference_members")
     members = read(workspace, f"members-{year}").filter(pl.col("level") != "COM")
     target = reference_cog(workspace)
     edition = pl.concat([members, held.select(level=pl.lit("COM"), code="code", commune="commune")])
-    groups = edition_members(reference.filter(pl.col("level") != "ARM"), held, table, year, target)
+    asked = pl.col("level").is_in([*levels, "COM"])
+    groups = edition_members(reference.filter(pl.col("level").is_in(AGGREGATED)), held, table, year, target)
     return Correspondence(
-        same=ranked(workspace, same_territory(edition, reference, table, year, target), "territory_id"),
+        same=ranked(
+            workspace,
+            same_territory(edition.filter(asked), reference.filter(asked), table, year, target),
+            "territory_id",
+        ),
         groups=ranked(workspace, groups.select("territory_id", "code", "partial"), "territory_id"),
     )
 

@@ -61,8 +61,7 @@ def _settled(
     workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule]
 ) -> pl.DataFrame:
     values = pl.read_parquet(workspace.core(source.source_id, edition.edition))
-    published = values.filter(pl.col("level") == "COM")["code"].unique()
-    where = geography.correspondence(workspace, edition, published)
+    where = geography.correspondence(workspace, edition, values)
     frame = settle(
         values, same=where.same, groups=where.groups, cities=geography.read(workspace, "cities"), rules=rules
     )

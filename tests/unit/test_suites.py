@@ -320,15 +320,16 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
         "enough_rows": put("code", None),
         "not_too_many_rows": lambda f: pl.concat([f, *(f.with_columns(code=pl.lit(str(i) * 9)) for i in range(3))]),
     },
+    "observation_codes": {
+        "not_empty": EMPTY,
+        **{f"{c.name}_known": put(c.name, "??") for c in TABLES["observation"].columns if c.codelist},
+    },
     "observation_values": {
         **{k: v for k, v in VALUES_SPOILED.items() if k not in ("value_matches_status", "bounds_ordered")},
         **{f"{c.name}_present": put(c.name, None) for c in TABLES["observation"].columns if not c.nullable},
-        **{f"{c.name}_known": put(c.name, "??") for c in TABLES["observation"].columns if c.codelist},
         "not_empty": EMPTY,
         "value_matches_status": put_observed("rev_d1", obs_status="O"),
         "secret_has_no_value": put_observed("rev_d1", conf_status="C"),
-        "reason_known": put("reason", "??", 4),
-        "interval_kind_known": put("interval_kind", "??", 4),
         "bounds_ordered": put("lower", 6.0, 4),
         "value_finite": put_observed("rev_d1", value=float("nan")),
         "value_within_bounds": put_observed("rev_tp60", value=46.0),
@@ -384,8 +385,6 @@ ALSO: dict[tuple[str, str], set[str]] = {
     ("core_values", "value_finite"): {"below_maximum"},  # infinity is above any maximum
     ("core_income", "not_empty"): {"median_present"},  # no row, no median
     ("observation_values", "indicator_id_present"): {"declared_min_present"},  # no name, no declared range
-    ("observation_values", "obs_status_known"): {"value_matches_status"},  # no known status allows a value
-    ("observation_values", "conf_status_known"): {"secret_has_no_value"},
 }
 
 
