@@ -22,6 +22,8 @@ KNOWN_SHARE = 0.99  # below it, unknown members leave a rate to an interval, and
 EPSILON = 1e-8  # of floating point, relative to the figure; ratios are printed with nine decimals
 # levels published side by side where the first is made of the second
 NESTED = (("EPCI", "EPT"), ("DEP", "ARR"), ("REG", "DEP"), ("METRO", "REG"))
+# zones d'emploi changed zoning in 2020 under codes of the same form: members of one are not those of the other
+UNCOMPARED = ("ZE",)
 # Paris, Lyon and Marseille; every edition gives the same codes
 CITIES = {
     "75056": tuple(str(c) for c in range(75101, 75121)),
@@ -173,7 +175,7 @@ def _links(members: pl.DataFrame, wide: pl.DataFrame) -> pl.DataFrame:
     territories = wide.select("level", "code").unique()
     communes = territories.filter(pl.col("level") == "COM").select(commune="code")
     above = members.select(pl.col("level", "code", "commune").cast(pl.String)).unique()
-    above = above.filter(~pl.col("level").is_in(["COM", "ARM"]))
+    above = above.filter(~pl.col("level").is_in(["COM", "ARM", *UNCOMPARED]))
     whole = above.join(territories, on=["level", "code"], how="semi")
     parts = [_arrondissements(territories)]
     if communes.height:
@@ -372,7 +374,10 @@ def lines(
         schema={"variable": pl.String, "level": pl.String, "code": pl.String, "known": pl.String},
         orient="row",
     )
-    stale = covered.join(wrong, on=["variable", "level", "code"], how="anti")
+    # nothing is said of an exception on figures that are not compared here (a companion edition is missing)
+    stale = covered.join(details.select("variable", "level").unique(), on=["variable", "level"], how="semi").join(
+        wrong, on=["variable", "level", "code"], how="anti"
+    )
     named = [f"{source_id}/{edition} {v} {level}-{code}" for v, level, code, _ in stale.sort(pl.all()).iter_rows()]
     best = (
         details.join(covered, on=["variable", "level", "code"], how="left")
@@ -517,21 +522,14 @@ def declared_rules(source_id: str, edition: str) -> dict[str, Rule]:
 def comparable(
     values: pl.DataFrame, source_id: str, edition: str, load: Callable[[str, str], pl.DataFrame | None]
 ) -> pl.DataFrame:
-    """An edition's figures as `reconcile_edition` takes them (reconciliation.yaml, `left_out`, `companions`).
+    """An edition's figures, with the higher levels that another edition publishes of the same year.
 
-    Without the levels whose members are not known; with the higher levels that another edition publishes of the
-    same year, when this one holds the communes only. `load(source_id, edition)` gives a core frame, or None
-    where it is not there: nothing is then appended.
+    For the editions that hold the communes only (reconciliation.yaml, `companions`). `load(source_id, edition)`
+    gives a core frame, or None where it is not there: nothing is then appended.
     """
-    out = [
-        level
-        for entry in declared()["left_out"]
-        if entry["source_id"] == source_id and re.fullmatch(entry["editions"], edition)
-        for level in entry["levels"]
-    ]
     shared = ["level", "code", "year", "variable", "value", "lower", "upper"]
     own = values.select(shared).with_columns(pl.col("level", "variable").cast(pl.String))
-    parts = [own.filter(~pl.col("level").is_in(out))]
+    parts = [own]
     for entry in declared()["companions"]:
         if (entry["of"], str(entry["edition"])) != (source_id, edition):
             continue
@@ -574,7 +572,9 @@ def render_table(found: pl.DataFrame) -> str:
         "",
         "Pour chaque édition, les chiffres d'un niveau (communes, arrondissements, départements, régions) "
         "sont rapprochés du niveau supérieur que le même producteur publie. L'écart admis se déduit des "
-        "arrondis et des valeurs masquées ; il n'est jamais choisi.",
+        "arrondis et des valeurs masquées ; il n'est jamais choisi. Ce qui ne se somme pas est encadré : une médiane, "
+        "un décile ou un taux sans poids connus, par la plus petite et la plus grande valeur des membres ; un "
+        "rapport, par son numérateur et son dénominateur publiés.",
         "",
         f"{ordered.height} lignes. {told}.",
         "",
@@ -599,6 +599,14 @@ def _told(row: Mapping[str, Any]) -> str:
     return " ; ".join(t for t in (outside, row.get("sample") or "", row["cause_fr"] or "") if t)
 
 
+def _remark(row: Mapping[str, Any]) -> str:
+    """The cause of a line without what the page says once for all."""
+    told = row["cause_fr"] or ""
+    for general in CAUSES.values():
+        told = told.replace(general, "")
+    return told.strip(" ;")
+
+
 def _row(row: Mapping[str, Any], name: str) -> str:
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}".rstrip("0").rstrip(".").replace(".", ",")
@@ -606,6 +614,6 @@ def _row(row: Mapping[str, Any], name: str) -> str:
     cells = [
         row[name], row["level"], row["source_id"], row["edition"], row["year"], row["territories"],
         row["compared"], number(row["max_abs_difference"]), number(row["tolerance"]), row["outside"],
-        STATUS_LABELS[row["status"]], row["cause_fr"] or "",
+        STATUS_LABELS[row["status"]], _remark(row),
     ]  # fmt: skip
     return "| " + " | ".join(str(c) for c in cells) + " |"

@@ -93,18 +93,15 @@ class Suite:
             for argument in ("column", "column_A", "column_B"):
                 names.update([expect.kwargs[argument]] if argument in expect.kwargs else [])
             names.update(expect.kwargs.get("column_list", ()))
-            names.update(expect.kwargs["row_condition"][:1] if "row_condition" in expect.kwargs else ())
         return sorted(names)
 
 
-def not_null(column: str, where: tuple[str, str, str] | None = None) -> Expect:
-    """`where`: only rows that meet it, as (column, "==" or "!=", value)."""
-    condition = {"row_condition": where} if where else {}
+def not_null(column: str) -> Expect:
     return Expect(
         f"{column}_present",
         "expect_column_values_to_not_be_null",
-        {"column": column, **condition},
-        f"colonne {column} renseignée" + (f" là où {' '.join(where)}" if where else ""),
+        {"column": column},
+        f"colonne {column} renseignée",
     )
 
 
@@ -192,14 +189,14 @@ def summary_suite(
     may_be_empty: bool = False,
 ) -> Suite:
     """A suite on the groups of a summary: nothing of each violation, something to judge, and `expects`."""
-    # without groups an aggregate always gives one row: what is counted must then be there
-    filled = not_empty() if summary.by else between("n_rows", 1, None, name="not_empty")
+    filled = Expect(
+        "not_empty",
+        "expect_column_values_to_be_between",
+        {"column": "n_rows", "min_value": 1, "max_value": None},
+        "au moins une ligne",
+    )
     judged = (*(none_of(v) for v in summary.violations), *expects)
     return Suite(name, table, tuple(summary.by), judged if may_be_empty else (filled, *judged), summary, where)
-
-
-def named(expect: Expect, name: str) -> Expect:
-    return Expect(name, expect.kind, expect.kwargs, expect.expected, expect.severity, expect.counts)
 
 
 def quoted(codes: Sequence[str]) -> str:

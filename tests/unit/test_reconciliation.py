@@ -236,6 +236,11 @@ def test_an_exception_covers_only_its_own_figures() -> None:
     assert lines(reconcile_edition(WRONG, MEMBERS, {"pop": Rule("sum")}), "s", "2019", [other])[1] == []
 
 
+def test_an_exception_on_figures_that_are_not_compared_is_not_stale() -> None:
+    alone = reconcile_edition(figures(("COM", "01001", "pop", 10)), MEMBERS, {"pop": Rule("sum")})
+    assert lines(alone, "s", "2018", [KNOWN])[1] == []
+
+
 def test_variables_of_an_indicator_share_a_row_of_the_published_table() -> None:
     values = pl.concat([communes("a", 10, 20, 30), communes("b", 10, 20, 33)])
     found, _ = lines(reconcile_edition(values, MEMBERS, {"a": Rule("sum"), "b": Rule("sum")}), "s", "2018")
@@ -269,11 +274,10 @@ def test_a_companion_edition_brings_the_levels_that_an_edition_lacks() -> None:
     assert editions.comparable(own, "insee_filosofi_cc", "2014", load).height == 2
 
 
-def test_a_level_whose_members_are_of_another_zoning_is_left_out() -> None:
-    own = figures(("COM", "01001", "tp60", 10), ("ZE", "8401", "tp60", 20))
-    for edition, levels in (("2017", ["COM"]), ("2018", ["COM", "ZE"])):
-        kept = editions.comparable(own, "insee_filosofi_cc", edition, lambda *_: None)
-        assert kept["level"].to_list() == levels
+def test_zones_d_emploi_are_not_compared() -> None:
+    values = figures(("COM", "01001", "pop", 10), ("ZE", "8401", "pop", 20))
+    members = pl.DataFrame({"level": ["ZE"], "code": ["8401"], "commune": ["01001"]})
+    assert reconcile_edition(values, members, {"pop": Rule("sum")}).is_empty()
 
 
 def test_the_document_has_a_line_for_each_and_tells_the_exceptions() -> None:

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from expectations import adapter
+from expectations.core_suites import core_suites
 from expectations.results import Run
-from expectations.suites import base_expectations, core_suites, published_suites
+from expectations.suites import base_expectations, published_suites
 from expectations.vocabulary import Bounds, Expect, Suite, load_bounds
 from sources.schema import COMMUNES, COMPOSITION, EVENTS, VALUES, ZONES
 from warehouse.models import CODELISTS, TABLES, nomenclature_frame
@@ -34,7 +35,7 @@ def values_frame() -> pl.DataFrame:
     figures = {
         "nb_men": 100.0,
         "nb_pers": 250.0,
-        "med": 20000.0,
+        "med": 24000.0,
         "tp60": 12.0,
         "pact": 70.0,
         "ppen": 28.0,
@@ -45,6 +46,8 @@ def values_frame() -> pl.DataFrame:
         "pplogt": 2.0,
         "pimpot": -14.0,
         **{f"d{k}": 9000.0 + 3000 * k for k in range(1, 10) if k != 5},
+        "q1": 16000.0,
+        "q3": 32000.0,
     }
     territories = [("COM", "91286"), ("COM", "2A004"), ("EPCI", "200059228"), ("DEP", "91")]
     rows = [
@@ -235,8 +238,7 @@ def derived(expect: Expect) -> Spoiler | None:
         case "compound_columns_to_be_unique" | "column_values_to_be_unique":
             return repeat
         case "column_values_to_not_be_null":
-            condition = kwargs.get("row_condition")
-            return put(kwargs["column"], None, 2 if condition and condition[1] == "!=" else 0)
+            return put(kwargs["column"], None)
         case "column_values_to_be_in_set":
             return put(kwargs["column"], "inconnu")
         case "column_values_to_match_regex":
@@ -301,14 +303,53 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
     },
     "core_income": {
         "not_empty": EMPTY,
-        "deciles_monotone": put_value("d3", 14000.0),
+        "deciles_monotone": put_value("d6", 23000.0),
         "median_between_deciles": put_value("med", 40000.0),
+        "quartiles_between_deciles": put_value("q1", 14000.0),
         "persons_cover_households": put_value("nb_pers", 99.0),
         "shares_add_to_100": put_value("ppat", 10.3),
         "benefits_add_up": put_value("ppfam", 2.3),
         "median_present": lambda f: f.filter(pl.col("variable") != "med"),
     },
-    "core_communes": {"typecom_known": put("typecom", "inconnu", 2)},
+    "core_communes": {
+        "not_empty": EMPTY,
+        "key_unique": repeat,
+        "typecom_known": put("typecom", "inconnu", 2),
+        "code_present": put("code", None),
+        "name_present": put("name", None),
+        "departement_present": put("departement", None),
+        "region_present": put("region", None),
+        "parent_present": put("parent", None, 2),
+        "code_format": put("code", "1001"),
+        "departement_format": put("departement", "1"),
+        "region_format": put("region", "1"),
+    },
+    "core_events": {
+        "not_empty": EMPTY,
+        "key_unique": repeat,
+        "mod_present": put("date", None),
+        "mod_range": put("mod", 5),
+        "type_before_known": put("type_before", "inconnu"),
+        "type_after_known": put("type_after", "inconnu"),
+        "code_before_format": put("code_before", "1001"),
+        "code_after_format": put("code_after", "1001"),
+    },
+    "core_zones": {
+        "not_empty": EMPTY,
+        "key_unique": repeat,
+        "level_known": put("level", "inconnu"),
+        "code_present": put("name", None),
+        "code_format": put("code", "1"),
+        "region_format": put("region", "1"),
+    },
+    "core_composition": {
+        "not_empty": EMPTY,
+        "key_unique": repeat,
+        "level_known": put("level", "inconnu"),
+        "code_present": put("name", None),
+        "code_format": put("code", "20005922"),
+        "commune_format": put("commune", "1001"),
+    },
     "core_communes_rows": {"not_empty": EMPTY, **ROWS_SPOILED},
     "core_zones_rows": {
         "not_empty": EMPTY,
@@ -383,7 +424,10 @@ EXPLICIT["passage"] |= {
 # what a spoiled frame cannot help failing too, and why
 ALSO: dict[tuple[str, str], set[str]] = {
     ("core_values", "value_finite"): {"below_maximum"},  # infinity is above any maximum
+    ("core_income", "median_between_deciles"): {"deciles_monotone"},  # the median is the fifth decile
     ("core_income", "not_empty"): {"median_present"},  # no row, no median
+    ("core_values", "not_empty"): {"declared_min_present"},  # no variable, no declared range
+    ("observation_values", "not_empty"): {"declared_min_present"},
     ("observation_values", "indicator_id_present"): {"declared_min_present"},  # no name, no declared range
 }
 
@@ -429,6 +473,33 @@ def test_every_expectation_has_a_spoiler_and_every_spoiler_an_expectation() -> N
     unused = [f"{s}.{e}" for s, named in EXPLICIT.items() for e in named if (s, e) not in declared]
     assert unused == []
     assert {key for key in ALSO if key not in declared} == set()
+
+
+def test_editions_judged_together_are_told_apart() -> None:
+    with adapter.connect() as con:
+        con.register("good", GOOD["insee_filosofi_cc"])
+        con.register("wrong", VALUES_SPOILED["below_maximum"](GOOD["insee_filosofi_cc"]))
+        con.register("repeated", repeat(GOOD["dgcl_epci"]))
+        con.register("empty", GOOD["insee_cog_evenements"].clear())
+        editions = [
+            (core_suites(source, edition, GOOD[source].columns, BOUNDS), view)
+            for source, edition, view in (
+                ("insee_filosofi_cc", "2018", "good"),
+                ("insee_filosofi_cc", "2019", "wrong"),
+                ("dgcl_epci", "2020", "repeated"),
+                ("insee_cog_evenements", "2021", "empty"),
+                ("insee_cog_departements", "2022", "absent"),
+            )
+        ]
+        results = adapter.run_editions(con, editions, RUN)
+    failed = {r.check_id: r.sample for r in results if r.computed and not r.passed}
+    assert failed == {
+        "core_values.below_maximum": "insee_filosofi_cc/2019/COM/2018/tp60",
+        "core_composition.key_unique": "dgcl_epci/2020 EPCI/200059228/91286",
+        "core_events.not_empty": "insee_cog_evenements/2021/",
+    }
+    assert {r.suite for r in results if not r.computed} == {"core_zones", "core_zones_rows"}
+    assert len({r.check_id for r in results if r.computed}) == sum(r.computed for r in results)
 
 
 def test_every_published_table_and_every_kind_of_core_frame_has_a_suite() -> None:

@@ -1,0 +1,265 @@
+"""What must hold of one edition as read from its producer, as data: suites per kind of core frame.
+
+Everything is a summary: one query per edition, and the groups of all editions are then judged together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from expectations.suites import (
+    CODES,
+    COMMUNE,
+    DEPARTEMENT,
+    ENOUGH_ROWS,
+    IN_RANGE,
+    RANGE_MEASURES,
+    VALUE_RULES,
+)
+from expectations.vocabulary import (
+    Bounds,
+    Expect,
+    Suite,
+    Summary,
+    Violation,
+    quoted,
+    summary_suite,
+    with_ranges,
+    with_row_bounds,
+)
+
+INCOME_SOURCES = ("insee_filosofi_cc", "insee_filosofi_distribution")
+TYPES = ("COM", "COMA", "COMD", "ARM")
+
+
+def core_suites(source_id: str, edition: str, columns: Sequence[str], bounds: Bounds) -> tuple[Suite, ...]:
+    """The suites of one core frame, chosen by its columns (the kinds of sources/schema.py).
+
+    Their table is `source_id`. Raises LookupError when the columns are of no known kind.
+    """
+    present = set(columns)
+    if {"variable", "value", "obs_status"} <= present:
+        summaries = {"core_values": (_cells(bounds), IN_RANGE), **_territories(source_id, bounds)}
+        if source_id in INCOME_SOURCES:
+            summaries["core_income"] = (_income(), (MEDIAN_PRESENT,))
+    elif {"typecom", "parent"} <= present:
+        summaries = {"core_communes": (_communes(), ()), **_rows("core_communes", "typecom", source_id, bounds)}
+    elif {"mod", "code_before"} <= present:
+        summaries = {"core_events": (_events(), ())}
+    elif {"level", "commune"} <= present:
+        summaries = {"core_composition": (_composition(), ()), **_rows("core_composition", "level", source_id, bounds)}
+    elif {"level", "code", "name", "region"} <= present:
+        summaries = {"core_zones": (_zones(), ()), **_rows("core_zones", "level", source_id, bounds)}
+    else:
+        raise LookupError(f"{source_id}/{edition}: no suite for columns {sorted(present)}")
+    return tuple(
+        summary_suite(name, source_id, summary, expects, edition) for name, (summary, expects) in summaries.items()
+    )
+
+
+_Summaries = dict[str, tuple[Summary, tuple[Expect, ...]]]
+
+# --- small vocabulary -----------------------------------------------------------------------------------------
+
+
+def _present(*columns: str, where: str = "true", name: str | None = None, told: str = "") -> Violation:
+    missing = " OR ".join(f"{c} IS NULL" for c in columns)
+    text = f"{', '.join(columns)} : toujours renseigné{told}"
+    return Violation(name or f"{columns[0]}_present", f"({missing}) AND {where}", text)
+
+
+def _known(column: str, codes: Sequence[str]) -> Violation:
+    return Violation(f"{column}_known", f"{column} NOT IN ({quoted(codes)})", f"{column} parmi : {', '.join(codes)}")
+
+
+def _format(column: str, regex: str, what: str) -> Violation:
+    return Violation(f"{column}_format", f"NOT regexp_matches({column}, '{regex}')", f"{column} de la forme {what}")
+
+
+def _unique(*columns: str) -> Violation:
+    key = f"({', '.join(columns)})"
+    again = f"{key} IN (SELECT {key} FROM {{table}} GROUP BY ALL HAVING count(*) > 1)"
+    return Violation("key_unique", again, f"une seule ligne par {key}", count=f"count(*) - count(DISTINCT ROW{key})")
+
+
+def _code_of_level() -> Violation:
+    wrong = " OR ".join(
+        f"(level = '{level}' AND NOT regexp_matches(code, '{regex}'))"
+        for level, regex in CODES.items()
+        if level not in ("QPV", "PER", "METRO", "FRANCE")
+    )
+    return Violation("code_format", wrong, "des codes de la forme de leur niveau (commune : 5 caractères)")
+
+
+def _rows(name: str, level: str, source_id: str, bounds: Bounds) -> _Summaries:
+    """How many territories of each level: `core_communes_rows` and the like."""
+    summary = Summary(
+        by={"level": level},
+        key="code",
+        violations=(),
+        measures={"territories": "count(DISTINCT code)"},
+        complete=with_row_bounds(bounds.rows_of(source_id)),
+    )
+    return {f"{name}_rows": (summary, ENOUGH_ROWS)}
+
+
+# --- values -----------------------------------------------------------------------------------------------------
+
+
+def _cells(bounds: Bounds) -> Summary:
+    """Every figure of an edition (frame VALUES), by level, year and variable."""
+    return Summary(
+        by={"level": "level", "year": "year", "variable": "variable"},
+        key="concat_ws('/', level, code, year, variable)",
+        violations=(
+            *VALUE_RULES,
+            _present("code", "level", "year"),
+            Violation(
+                "key_unique",
+                "concat_ws('/', level, code, year, variable) IN (SELECT concat_ws('/', level, code, year, variable) "
+                "FROM {table} GROUP BY level, code, year, variable HAVING count(*) > 1)",
+                "une seule ligne par (level, code, year, variable)",
+                count="count(code) - count(DISTINCT code)",  # within a group, the code is the key
+            ),
+        ),
+        measures=RANGE_MEASURES,
+        complete=with_ranges("variable", bounds.variables),
+    )
+
+
+def _territories(source_id: str, bounds: Bounds) -> _Summaries:
+    """The territories of an edition: codes of the form of their level, and as many as expected."""
+    summary = Summary(
+        by={"level": "level"},
+        key="concat_ws('/', level, code)",
+        violations=(_code_of_level(),),
+        measures={"territories": "count(*)"},
+        source="(SELECT DISTINCT level, code FROM {table})",
+        complete=with_row_bounds(bounds.rows_of(source_id)),
+    )
+    return {"core_values_rows": (summary, ENOUGH_ROWS)}
+
+
+MEDIAN_PRESENT = Expect(
+    "median_present",
+    "expect_column_max_to_be_between",
+    {"column": "compared", "min_value": 1, "max_value": None},
+    "au moins un territoire dont la médiane est publiée",
+)
+
+
+def _income() -> Summary:
+    """Consistency of one territory's income figures: order of the quantiles, shares that add up."""
+    deciles = [f"d{k}" for k in range(1, 10)]
+    shares = ["pact", "ptsa", "pcho", "pben", "ppen", "ppat", "ppsoc", "ppfam", "ppmini", "pplogt", "pimpot"]
+    names = [*(d for d in deciles if d != "d5"), "q1", "q3", "nb_men", "nb_pers", *shares]
+    pivot = [f"max(value) FILTER (WHERE variable = '{n}') AS {n}" for n in names]
+    # the median is q2 in the distribution files, and stands for the fifth decile
+    pivot += [f"max(value) FILTER (WHERE variable IN ('med', 'q2')) AS {n}" for n in ("med", "d5")]
+    wide = (
+        f"(SELECT level, code, year, {', '.join(pivot)} FROM {{table}} "
+        f"WHERE variable IN ({quoted([*names, 'med', 'q2'])}) GROUP BY level, code, year)"
+    )
+    descending = " OR ".join(f"{a} > {b}" for a, b in pairwise(deciles))
+    return Summary(
+        by={"level": "level", "year": "year"},
+        key="concat_ws('/', level, code, year)",
+        source=wide,
+        violations=(
+            Violation("deciles_monotone", descending, "des déciles croissants : D1 <= D2 <= ... <= D9"),
+            Violation("median_between_deciles", "med < d1 OR med > d9", "D1 <= médiane <= D9"),
+            Violation(
+                "quartiles_between_deciles",
+                "q1 < d2 OR q1 > d3 OR q3 < d7 OR q3 > d8",
+                "D2 <= Q1 <= D3 et D7 <= Q3 <= D8",
+            ),
+            Violation("persons_cover_households", "nb_pers < nb_men", "au moins autant de personnes que de ménages"),
+            # five shares, each rounded to 0.1: their sum is 100 within 5 x 0.05
+            Violation(
+                "shares_add_to_100",
+                "abs(pact + ppen + ppat + ppsoc + pimpot - 100) > 0.25 + 1e-6",
+                "activité + pensions + patrimoine + prestations + impôts = 100 % (à 0,25 point d'arrondi)",
+            ),
+            # one total and three parts, each rounded to 0.1
+            Violation(
+                "benefits_add_up",
+                "abs(ppfam + ppmini + pplogt - ppsoc) > 0.2 + 1e-6",
+                "familles + minima + logement = prestations (à 0,2 point d'arrondi près)",
+            ),
+        ),
+        measures={"compared": "count(*) FILTER (WHERE med IS NOT NULL)"},
+    )
+
+
+# --- geography --------------------------------------------------------------------------------------------------
+
+
+def _communes() -> Summary:
+    """The list of a COG (frame COMMUNES)."""
+    whole = "typecom = 'COM'"
+    return Summary(
+        by={"typecom": "typecom"},
+        key="concat_ws('/', typecom, code)",
+        violations=(
+            _unique("typecom", "code"),
+            _known("typecom", TYPES),
+            _present("code"),
+            _present("name"),
+            _present("departement", where=whole, told=" pour une commune"),
+            _present("region", where=whole, told=" pour une commune"),
+            _present("parent", where="typecom <> 'COM'", told=" pour une partie de commune"),
+            _format("code", COMMUNE, "5 caractères, zéros compris"),
+            _format("departement", DEPARTEMENT, "01 à 95, 2A, 2B, 971 à 976"),
+            _format("region", CODES["REG"], "2 chiffres"),
+        ),
+    )
+
+
+def _events() -> Summary:
+    """The events of a COG (frame EVENTS)."""
+    columns = ("mod", "date", "type_before", "code_before", "name_before", "type_after", "code_after", "name_after")
+    return Summary(
+        by={"mod": "mod"},
+        key="concat_ws('/', mod, date, code_before, code_after)",
+        violations=(
+            _unique(*columns),
+            _present("mod", "date"),
+            # two digits today, three until 2018
+            Violation("mod_range", "mod NOT BETWEEN 10 AND 999", "un code d'événement de deux ou trois chiffres"),
+            _known("type_before", TYPES),
+            _known("type_after", TYPES),
+            _format("code_before", COMMUNE, "5 caractères"),
+            _format("code_after", COMMUNE, "5 caractères"),
+        ),
+    )
+
+
+def _zones() -> Summary:
+    """Départements or régions of a COG (frame ZONES)."""
+    return Summary(
+        by={"level": "level"},
+        key="concat_ws('/', level, code)",
+        violations=(
+            _unique("level", "code"),
+            _known("level", ("DEP", "REG")),
+            _present("code", "name"),
+            _code_of_level(),
+            _format("region", CODES["REG"], "2 chiffres"),
+        ),
+    )
+
+
+def _composition() -> Summary:
+    """The communes of zones of one year (frame COMPOSITION): one zone a level for each commune."""
+    return Summary(
+        by={"level": "level"},
+        key="concat_ws('/', level, code, commune)",
+        violations=(
+            _unique("level", "commune"),
+            _known("level", ("EPCI", "EPT", "ARR", "ZE")),
+            _present("code", "commune", "name"),
+            _code_of_level(),
+            _format("commune", COMMUNE, "5 caractères"),
+        ),
+    )
