@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     deadline: float = Field(default=600.0, gt=0)  # seconds, for one file
     timeout: float = Field(default=30.0, gt=0)  # seconds without a byte
     attempts: int = Field(default=5, ge=1)  # tries of one request
-    demo_communes: int = Field(default=240, ge=20)
+    demo_communes: int = Field(default=240, ge=60)
     demo_seed: int = 1
 
     @field_validator("years")

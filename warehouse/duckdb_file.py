@@ -71,15 +71,20 @@ def build_database(tables: Path, target: Path, *, notice: str | None = None) -> 
 
 
 def _load(connection: duckdb.DuckDBPyConnection, table: Table, parquet: Path, notice: str | None) -> None:
-    connection.execute(table.ddl())
+    relation = f"read_parquet({quoted(str(parquet))})"
+    found: set[str] = set()
+    if parquet.exists():
+        found = {str(row[0]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    enums = {name: f'"code_{name}"' for name in table.enums if name in found}
+    for name, kind in enums.items():
+        codes = f'SELECT DISTINCT "{name}" FROM {relation} WHERE "{name}" IS NOT NULL ORDER BY 1'
+        connection.execute(f"CREATE TYPE {kind} AS ENUM ({codes})")
+    connection.execute(table.ddl(enums))
     for comment in table.comments(notice):
         connection.execute(comment)
-    if not parquet.exists():
-        return
-    relation = f"read_parquet({quoted(str(parquet))})"
-    found = {str(row[0]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
-    columns = ", ".join(f'"{name}"' for name in table.names if name in found)
-    connection.execute(f'INSERT INTO "{table.name}" BY NAME SELECT {columns} FROM {relation}')
+    if found:
+        columns = ", ".join(f'"{name}"' for name in table.names if name in found)
+        connection.execute(f'INSERT INTO "{table.name}" BY NAME SELECT {columns} FROM {relation}')
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:

@@ -5,7 +5,7 @@ No SQL view, no file: only what a table is. A new column or table is declared he
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -71,6 +71,8 @@ class Table:
     columns: tuple[Column, ...]
     deterministic: bool = True
     csv: bool = True  # small enough for a spreadsheet
+    # columns of few codes over millions of rows: ENUM in DuckDB, which loads them in half the time and space
+    enums: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -91,9 +93,13 @@ class Table:
         """A frame of no row."""
         return pl.DataFrame(schema=self.schema())
 
-    def ddl(self) -> str:
-        """CREATE TABLE. No NOT NULL nor key: a release of an older version must load, indexes are big."""
-        columns = ",\n  ".join(f'"{c.name}" {DUCKDB_TYPES[c.dtype]}' for c in self.columns)
+    def ddl(self, types: Mapping[str, str] | None = None) -> str:
+        """CREATE TABLE. No NOT NULL nor key: a release of an older version must load, indexes are big.
+
+        types: column -> DuckDB type, where it is not the declared one.
+        """
+        own = types or {}
+        columns = ",\n  ".join(f'"{c.name}" {own.get(c.name, DUCKDB_TYPES[c.dtype])}' for c in self.columns)
         return f'CREATE TABLE "{self.name}" (\n  {columns}\n)'
 
     def comments(self, notice: str | None = None) -> Iterator[str]:
@@ -295,6 +301,18 @@ _OBSERVATION = Table(
         Column("release_added", pl.String, "Publication où cette valeur et son statut sont apparus"),
     ),
     csv=False,
+    enums=(
+        "indicator_id",
+        "sex",
+        "age",
+        "obs_status",
+        "conf_status",
+        "grade",
+        "interval_kind",
+        "reason",
+        "source_ids",
+        "release_added",
+    ),
 )
 
 _TERRITORY_TABLE = Table(

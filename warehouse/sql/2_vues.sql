@@ -131,7 +131,9 @@ LEFT JOIN au_dessus r ON r.territory_id = t.region_id AND r.indicator_id = o.ind
   AND r."year" = o."year" AND r.sex = o.sex AND r.age = o.age
 LEFT JOIN au_dessus m ON m.territory_id = 'METRO-FM' AND m.indicator_id = o.indicator_id
   AND m."year" = o."year" AND m.sex = o.sex AND m.age = o.age
-WHERE o.reference = '_Z';
+WHERE o.reference = '_Z'
+-- sorted: DuckDB 2.0.0 never ends a LIMIT without ORDER BY over these joins at national size
+ORDER BY t.territory_id, o.indicator_id, o."year", o.sex, o.age;
 COMMENT ON VIEW v_portrait IS 'Portrait : une ligne par territoire, indicateur, année, sexe et âge, avec les valeurs de l''EPCI, du département, de la région et de la métropole en regard.';
 COMMENT ON COLUMN v_portrait.territory_id IS 'Identifiant du territoire';
 COMMENT ON COLUMN v_portrait.nom IS 'Nom du territoire';
