@@ -120,7 +120,7 @@ FOUND = ("rebuilt", "lower", "upper", "known_share")
 
 def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
     """One row per territory and year; per variable its value and, as `:low` and `:high`, what it can have
-    been before rounding. A bound is printed rounded too: a rate printed 5 to the unit is at most 5.5."""
+    been before rounding. Bounds are certain as they are read."""
     needed = {
         *rules,
         *(r.weight for r in rules.values()),
@@ -143,8 +143,8 @@ def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
         columns += [
             value.alias(name),
             half.alias(f"{name}:half"),
-            pl.coalesce(value - half, pl.when(low > 0).then(low - half).otherwise(low)).alias(f"{name}:low"),
-            pl.coalesce(value + half, pl.when(high < 100).then(high + half).otherwise(high)).alias(f"{name}:high"),
+            pl.coalesce(value - half, low).alias(f"{name}:low"),
+            pl.coalesce(value + half, high).alias(f"{name}:high"),
         ]
     return wide.select(*KEY, *columns)
 

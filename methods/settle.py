@@ -200,9 +200,8 @@ def _weighted_mean(cells: pl.DataFrame, communes: pl.DataFrame, rule: VariableRu
     half = rule.step / 2
     known = pl.col("value").is_not_null()
     w = pl.col("weight").fill_null(UNKNOWN_WEIGHT)
-    # a rate printed 5 for [0, 5] may also be 5.4 rounded to the point: its bounds widen by half a step too
-    low = (pl.coalesce("value", "lower", pl.lit(0.0)) - half).clip(0, 100)
-    high = (pl.coalesce("value", "upper", pl.lit(100.0)) + half).clip(0, 100)
+    low = pl.coalesce((pl.col("value") - half).clip(0, 100), "lower", pl.lit(0.0))
+    high = pl.coalesce((pl.col("value") + half).clip(0, 100), "upper", pl.lit(100.0))
     mean = (
         cells.join(weights, on=["code", "year"], how="left")
         .group_by(*KEY, "members", "partial")

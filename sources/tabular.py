@@ -70,7 +70,7 @@ class Column:
     variable: str
     year: int
     blank: Status = SECRET  # what an empty cell of this column means
-    rate: bool = False  # a rate printed 5 or 95 stands for [0, 5] or [95, 100]
+    rate: bool = False  # a rate printed 5 or 95 is a bound: it stands for [0, 5] or [95, 100], then rounded
     percent: bool = False  # printed as a proportion to the thousandth, kept in percent
 
 
@@ -481,6 +481,8 @@ def _statuses(cells: pl.DataFrame, column: Column, level: str) -> pl.DataFrame:
     value, mark = pl.col("value"), pl.col("mark")
     low, high = (value == 5, value == 95) if column.rate else (pl.lit(False), pl.lit(False))
     bounded = low | high
+    # printed after rounding, to the point for a commune: 5 may be 5.4 there (Paris, owners, 2019), 5.04 elsewhere
+    half = 0.5 if level in ("COM", "ARM") else 0.05
 
     def status(of: int, kind: pl.Enum) -> pl.Expr:
         chosen = pl.when(bounded).then(pl.lit(SECRET[of])).when(value.is_not_null()).then(pl.lit(NORMAL[of]))
@@ -494,8 +496,8 @@ def _statuses(cells: pl.DataFrame, column: Column, level: str) -> pl.DataFrame:
         year=pl.lit(column.year, pl.Int16),
         variable=pl.lit(column.variable, pl.Categorical),
         value=pl.when(~bounded).then(value),
-        lower=pl.when(low).then(0.0).when(high).then(95.0),
-        upper=pl.when(low).then(5.0).when(high).then(100.0),
+        lower=pl.when(low).then(0.0).when(high).then(95.0 - half),
+        upper=pl.when(low).then(5.0 + half).when(high).then(100.0),
         obs_status=status(0, ObsStatus),
         conf_status=status(1, ConfStatus),
         mark=pl.when(low)

@@ -204,16 +204,16 @@ def test_blank_is_suppressed_and_5_is_a_bound_at_every_level() -> None:
     frame = parse_workbook(
         2018, {"COM": sheet(NAMES, 2018, {"91286": cells}), "REG": sheet(NAMES, 2018, {"52": cells})}
     )
-    for level, code in (("COM", "91286"), ("REG", "52")):
+    for level, code, half in (("COM", "91286", 0.5), ("REG", "52", 0.05)):
         low, high = value(frame, "tp60", code, level), value(frame, "pimp", code, level)
         assert (low["value"], low["lower"], low["upper"], low["obs_status"], low["mark"]) == (
             None,
             0,
-            5,
+            5 + half,
             "Q",
             "5",
         )
-        assert (high["lower"], high["upper"], high["conf_status"]) == (95, 100, "A")
+        assert (high["lower"], high["upper"], high["conf_status"]) == (95 - half, 100, "A")
         blank = value(frame, "tp60_rf_lt30", code, level)
         assert (blank["value"], blank["lower"], blank["obs_status"], blank["conf_status"]) == (
             None,
@@ -275,7 +275,7 @@ def test_marks_of_the_2020_edition() -> None:
         "obs_status", "conf_status", "mark"
     ).unique().rows() == [("O", "F", "nd")]
     assert value(frame, "tp60", "01001")["mark"] == "s"
-    assert value(frame, "pimp", "01001")["upper"] == 5
+    assert value(frame, "pimp", "01001")["upper"] == 5.5
 
 
 def test_a_future_edition_in_a_known_layout_needs_no_code() -> None:
@@ -461,7 +461,7 @@ def test_poverty_of_subgroups() -> None:
         "tp40_complexe": None,
     }
     assert {v: value(frame, v, "91", "DEP")["value"] for v in expected} == expected
-    assert value(frame, "tp40", "91", "DEP")["upper"] == 5
+    assert value(frame, "tp40", "91", "DEP")["upper"] == 5.05
     assert value(frame, "tp40_complexe", "91", "DEP")["mark"] == "s"
     assert frame["variable"].n_unique() == len(POOR) + len(DECILES) + 2
 

@@ -123,7 +123,7 @@ def test_a_printed_bound_counts_from_zero_to_the_rounded_five() -> None:
     values = pl.concat(
         [
             figures(
-                ("COM", "01001", "tp60", None, 0.0, 5.0),
+                ("COM", "01001", "tp60", None, 0.0, 5.5),
                 ("COM", "01002", "tp60", 9.0),
                 ("DEP", "01", "tp60", 6.3),
             ),

@@ -316,9 +316,9 @@ STATUS = ["value", "lower", "upper", "obs_status", "conf_status", "mark"]
         (MEDIAN, "nd", (None, None, None, "O", "F", "nd")),
         (MEDIAN, "ns", (None, None, None, "N", "F", "ns")),
         (MEDIAN, "5", (5.0, None, None, "A", "F", None)),  # only rates are censored
-        (RATE, "5", (None, 0.0, 5.0, "Q", "A", "5")),
-        (RATE, "5,0", (None, 0.0, 5.0, "Q", "A", "5")),
-        (RATE, "95.0", (None, 95.0, 100.0, "Q", "A", "95")),
+        (RATE, "5", (None, 0.0, 5.5, "Q", "A", "5")),
+        (RATE, "5,0", (None, 0.0, 5.5, "Q", "A", "5")),
+        (RATE, "95.0", (None, 94.5, 100.0, "Q", "A", "95")),
         (RATE, "5.1", (5.1, None, None, "A", "F", None)),
         (RATE, "s", (None, None, None, "Q", "A", "s")),
         (Column("P18", "pop", 2018, blank=("O", "F")), None, (None, None, None, "O", "F", None)),
