@@ -37,6 +37,11 @@ def query(con: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
     return con.sql(sql).pl()
 
 
+def warm_up() -> None:
+    """Imports Great Expectations (seconds of one core), for a caller that has a core to spare before the checks."""
+    import great_expectations  # noqa: F401 # pyright: ignore[reportUnusedImport]
+
+
 def run_suites(
     con: duckdb.DuckDBPyConnection, suites: Iterable[Suite], relations: Mapping[str, str], run: Run
 ) -> list[CheckResult]:

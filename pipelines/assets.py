@@ -20,7 +20,8 @@ PREVIEW_ROWS = 5
 def year_partitions(workspace: Workspace) -> dg.StaticPartitionsDefinition:
     """One partition a year of edition of the statistical sources (never one a commune).
 
-    Geographies have none: the passage between two years needs all of them.
+    Geographies have none: the passage between two years needs all of them. Raw files have none either: asking a
+    producer for what did not change costs a few milliseconds.
     """
     years = {e.data_year for s in workspace.sources.values() if s.kind == "values" for e in s.editions}
     return dg.StaticPartitionsDefinition([str(y) for y in sorted(years)])
@@ -32,8 +33,7 @@ def build_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     values = [s for s in workspace.sources.values() if s.kind == "values"]
     geographies = [s for s in workspace.sources.values() if s.kind == "geography"]
     return [
-        _raw(workspace, "acquire_geography", geographies, None),
-        _raw(workspace, "acquire_values", values, partitions),
+        _raw(workspace),
         *(_core(workspace, s, None) for s in geographies),
         *(_core(workspace, s, partitions) for s in values),
         *_geography(workspace, geographies),
@@ -43,18 +43,13 @@ def build_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     ]
 
 
-def _raw(
-    workspace: Workspace,
-    name: str,
-    sources: Sequence[Source],
-    partitions: dg.PartitionsDefinition[str] | None,
-) -> dg.AssetsDefinition:
+def _raw(workspace: Workspace) -> dg.AssetsDefinition:
     """Bytes as served, one asset a source, fetched together so that the limits per host and in all hold."""
+    sources = list(workspace.sources.values())
     specs = [
         dg.AssetSpec(
             ["raw", s.source_id],
             group_name="acquisition",
-            partitions_def=partitions,
             description=s.title,
             metadata={"producteur": s.producer, "licence": s.licence, "diffusion": s.diffusion},
             kinds={"http"},
@@ -62,32 +57,20 @@ def _raw(
         for s in sources
     ]
 
-    @dg.multi_asset(
-        name=name,
-        specs=specs,
-        can_subset=True,
-        retry_policy=NETWORK_RETRY,
-        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
-    )
+    @dg.multi_asset(name="acquire", specs=specs, can_subset=True, retry_policy=NETWORK_RETRY)
     def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         chosen = {key.path[-1] for key in context.selected_asset_keys}
-        outcomes = acquisition.acquire(
-            workspace, [s for s in sources if s.source_id in chosen], _years(context, partitions)
-        )
-        for source_id, report in acquisition.acquisition_report(outcomes).items():
-            yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=report)
+        outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen])
         failed = [o for o in outcomes if o.kind == "failed"]
         if failed:
-            raise dg.Failure(
-                "\n".join(str(o.error) for o in failed), allow_retries=acquisition.may_recover(failed)
-            )
+            raise dg.Failure("\n".join(str(o.error) for o in failed), allow_retries=acquisition.may_recover(failed))
+        for source_id, report in acquisition.acquisition_report(outcomes).items():
+            yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=report)
 
     return acquire
 
 
-def _core(
-    workspace: Workspace, source: Source, partitions: dg.PartitionsDefinition[str] | None
-) -> dg.AssetsDefinition:
+def _core(workspace: Workspace, source: Source, partitions: dg.PartitionsDefinition[str] | None) -> dg.AssetsDefinition:
     """Typed frames of one source, one Parquet an edition."""
 
     @dg.asset(
@@ -97,23 +80,19 @@ def _core(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         description=f"{source.title} : une ligne typée par valeur, statut à côté de chaque valeur.",
+        metadata={"producteur": source.producer, "licence": source.licence},
         kinds={"polars", "parquet"},
     )
     def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        report = acquisition.parse(workspace, source, _years(context, partitions))
+        # a run over a range of partitions shows that range to assets without partitions too
+        years = {int(key) for key in context.partition_keys} if partitions else None
+        report = acquisition.parse(workspace, source, years)
         if report.errors:
             raise dg.Failure("\n".join(str(e) for e in report.errors), allow_retries=False)
-        return dg.MaterializeResult(metadata=report.metadata())
+        shown = {} if report.sample is None else {"aperçu": dg.MetadataValue.md(preview(report.sample))}
+        return dg.MaterializeResult(metadata=report.metadata() | shown)
 
     return core
-
-
-def _years(
-    context: dg.AssetExecutionContext, partitions: dg.PartitionsDefinition[str] | None
-) -> set[int] | None:
-    """The years of the partitions of this run; None where the asset has no partitions (a run over a range of
-    partitions shows that range to assets without partitions too)."""
-    return {int(key) for key in context.partition_keys} if partitions else None
 
 
 def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.AssetsDefinition]:
@@ -181,9 +160,7 @@ def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
 def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
     themes = sorted({i.theme for i in load_catalogue().indicators})
 
-    @dg.asset(
-        key="candidate", group_name="candidate", deps=[["observation", t] for t in themes], kinds={"parquet"}
-    )
+    @dg.asset(key="candidate", group_name="candidate", deps=[["observation", t] for t in themes], kinds={"parquet"})
     def candidate() -> dg.MaterializeResult:
         """A complete release in its own folder, protected, compared with the last one, not yet published."""
         return dg.MaterializeResult(metadata=publication.build_candidate(workspace))
@@ -197,9 +174,7 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
 
 
 def _described(frame: pl.DataFrame) -> dg.MaterializeResult:
-    return dg.MaterializeResult(
-        metadata={"lignes": frame.height, "aperçu": dg.MetadataValue.md(preview(frame))}
-    )
+    return dg.MaterializeResult(metadata={"lignes": frame.height, "aperçu": dg.MetadataValue.md(preview(frame))})
 
 
 def preview(frame: pl.DataFrame) -> str:

@@ -23,9 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Vigie : système de données d'un observatoire de la pauvreté.",
 )
-release_app = typer.Typer(
-    no_args_is_help=True, help="Les publications : liste, différences, retour en arrière."
-)
+release_app = typer.Typer(no_args_is_help=True, help="Les publications : liste, différences, retour en arrière.")
 app.add_typer(release_app, name="release")
 out = Console()
 err = Console(stderr=True)
@@ -110,13 +108,9 @@ def sql(
 
 @app.command()
 def portrait(
-    territory: Annotated[
-        str, typer.Argument(help="Identifiant, par exemple COM-91286, ou nom d'un territoire.")
-    ],
+    territory: Annotated[str, typer.Argument(help="Identifiant, par exemple COM-91286, ou nom d'un territoire.")],
     data: DataOption = None,
-    year: Annotated[
-        int | None, typer.Option(help="Année (défaut : la dernière de chaque indicateur).")
-    ] = None,
+    year: Annotated[int | None, typer.Option(help="Année (défaut : la dernière de chaque indicateur).")] = None,
 ) -> None:
     """Un territoire face à son EPCI, son département, sa région et la métropole."""
     from pipelines.reading import show_portrait

@@ -62,9 +62,7 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
         found = _find(connection, asked)
         if len(found) != 1:
             if not found:
-                err.print(
-                    f"Aucun territoire « {asked} ». Attendu un identifiant (COM-91286) ou un nom exact."
-                )
+                err.print(f"Aucun territoire « {asked} ». Attendu un identifiant (COM-91286) ou un nom exact.")
             else:
                 err.print(f"Plusieurs territoires répondent à « {asked} » : préciser l'identifiant.")
                 for identifier, name, level in found[:20]:
@@ -131,9 +129,7 @@ def _portrait_rows(
         """,
         {"territories": territories, "year": year},
     ).fetchall()
-    ages = dict(
-        connection.execute("SELECT code, label_fr FROM nomenclature WHERE codelist = 'age'").fetchall()
-    )
+    ages = dict(connection.execute("SELECT code, label_fr FROM nomenclature WHERE codelist = 'age'").fetchall())
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     for theme, _, label, sex, age, row_year, territory, shown, unit in cells:
         suffix = "" if age == "_T" else f", {ages.get(age, age)}"

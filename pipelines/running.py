@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -35,9 +36,7 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
     """The whole job in this process; prints what was published, skipped and why. Returns the exit code."""
     started = time.monotonic()
     if workspace.settings.profile == "mirror" and not workspace.settings.mirror:
-        err.print(
-            "Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple."
-        )
+        err.print("Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple.")
         return USAGE
     workspace.lock()
     workspace.claim()
@@ -65,6 +64,7 @@ def _execute(workspace: Workspace) -> list[tuple[str, str]]:
 
     from pipelines.definitions import JOB, build_definitions, whole_range
 
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     terminal = Terminal()
     workspace.progress = terminal
     job = build_definitions(workspace).resolve_job_def(JOB)
@@ -108,14 +108,10 @@ def _summary(workspace: Workspace, out: Console) -> None:
     out.print("Éditions : " + ", ".join(f"{kinds[k]} {text}" for k, text in labels.items() if kinds[k]) + ".")
     for outcome in workspace.outcomes:
         if outcome.kind == "changed":
-            out.print(
-                f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False
-            )
+            out.print(f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False)
     absent = [f"{o.source_id} {o.edition}" for o in workspace.outcomes if o.kind == "not_published"]
     if absent:
-        out.print(
-            f"  absentes (déclarées, non publiées ou adresse changée) : {', '.join(absent)}", highlight=False
-        )
+        out.print(f"  absentes (déclarées, non publiées ou adresse changée) : {', '.join(absent)}", highlight=False)
 
 
 def check_newest(workspace: Workspace, out: Console) -> int:

@@ -6,11 +6,12 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import polars as pl
 
@@ -22,6 +23,8 @@ from sources.description import Edition, Source, load_sources
 from sources.raw_store import RawStore
 from warehouse.release import Candidate
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 ROOT = Path(__file__).parent.parent
 
 
@@ -171,6 +174,12 @@ def refresh(target: Path, fingerprint: str, make: Callable[[], pl.DataFrame]) ->
     make().write_parquet(temporary, compression="lz4", metadata={"fingerprint": fingerprint})
     os.replace(temporary, target)
     return True
+
+
+def in_pairs(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`work` on each item, two at once, results in order: the steps that keep one core busy then use both."""
+    with ThreadPoolExecutor(2) as workers:
+        yield from workers.map(work, items)
 
 
 def fingerprint_of(path: Path) -> str:

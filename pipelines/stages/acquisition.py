@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import polars as pl
 
-from pipelines.workspace import Workspace, digest, refresh
+from expectations.adapter import warm_up
+from pipelines.workspace import Workspace, digest, in_pairs, refresh
 from sources.archive import members
 from sources.client import Client, Outcome
 from sources.description import Edition, Source, parser_of
 from sources.errors import BodyRefusedError, SourceError
-
-READERS = 2  # editions read at once: parsing a workbook keeps one core busy
 
 
 def client(workspace: Workspace) -> Client:
@@ -38,9 +37,7 @@ def demo_folder(workspace: Workspace) -> Path:
     from sources.demo.generate import generate
 
     settings = workspace.settings
-    folder = workspace.stage(
-        "demo", f"{settings.demo_communes}-{settings.demo_seed}-{workspace.parser_digest[:12]}"
-    )
+    folder = workspace.stage("demo", f"{settings.demo_communes}-{settings.demo_seed}-{workspace.parser_digest[:12]}")
     done = folder / "DONE"
     if not done.exists():
         with workspace.progress.step("Pays fictif", 1) as step:
@@ -50,9 +47,9 @@ def demo_folder(workspace: Workspace) -> Path:
     return folder
 
 
-def acquire(workspace: Workspace, sources: Sequence[Source], years: set[int] | None) -> list[Outcome]:
+def acquire(workspace: Workspace, sources: Sequence[Source]) -> list[Outcome]:
     """Fetches every asked edition; one outcome an edition, no exception for one file's failure."""
-    asked = [(s, e) for s in sources for e in workspace.editions(s) if years is None or e.data_year in years]
+    asked = [(s, e) for s in sources for e in workspace.editions(s)]
     with workspace.progress.step("Acquisition", len(asked)) as step:
 
         class _Shown:
@@ -64,7 +61,10 @@ def acquire(workspace: Workspace, sources: Sequence[Source], years: set[int] | N
                 step.advance(name)
 
         outcomes = client(workspace).fetch_all(asked, progress=_Shown())
-    workspace.outcomes.extend(outcomes)
+    workspace.outcomes = outcomes
+    if any(o.kind in ("fetched", "changed") for o in outcomes):
+        # checks will be run: importing their library takes seconds of the core that parsing leaves idle
+        Thread(target=warm_up, daemon=True).start()
     return outcomes
 
 
@@ -100,7 +100,7 @@ class ParseReport:
     kept: list[str] = field(default_factory=list[str])
     rows: int = 0
     seconds: float = 0.0
-    preview: pl.DataFrame | None = None
+    sample: pl.DataFrame | None = None  # first rows of the newest edition
     errors: list[SourceError] = field(default_factory=list[SourceError])
 
     def metadata(self) -> dict[str, Any]:
@@ -117,11 +117,8 @@ def parse(workspace: Workspace, source: Source, years: set[int] | None) -> Parse
     report = ParseReport()
     asked = [e for e in workspace.editions(source) if years is None or e.data_year in years]
     started = time.monotonic()
-    with (
-        workspace.progress.step(f"Lecture {source.source_id}", len(asked)) as step,
-        ThreadPoolExecutor(READERS) as readers,
-    ):
-        for edition, fresh in zip(asked, readers.map(lambda e: _refresh(workspace, source, e), asked), strict=True):
+    with workspace.progress.step(f"Lecture {source.source_id}", len(asked)) as step:
+        for edition, fresh in zip(asked, in_pairs(lambda e: _refresh(workspace, source, e), asked), strict=True):
             step.advance(edition.edition)
             if isinstance(fresh, SourceError):
                 report.errors.append(fresh)
@@ -129,6 +126,7 @@ def parse(workspace: Workspace, source: Source, years: set[int] | None) -> Parse
                 (report.written if fresh else report.kept).append(edition.edition)
                 target = workspace.core(source.source_id, edition.edition)
                 report.rows += pl.scan_parquet(target).select(pl.len()).collect().item()
+                report.sample = pl.scan_parquet(target).head(5).collect()
     report.seconds = time.monotonic() - started
     return report
 

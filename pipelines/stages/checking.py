@@ -1,33 +1,93 @@
-"""Running the checks on a folder of tables and on the core frames."""
+"""Running the checks: the suites of every table, the reconciliations between tables, the core frames."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from expectations.adapter import connect, run_suites
+import duckdb
+import polars as pl
+
+from expectations.adapter import connect, run_editions, run_suites
+from expectations.core_suites import core_suites
+from expectations.reconciliation import SUITE, known_keys, reconcile_release, stale_exceptions
 from expectations.results import CheckResult, Run
 from expectations.suites import published_suites
-from expectations.vocabulary import load_bounds
+from expectations.vocabulary import Bounds, load_bounds
 from pipelines.workspace import Workspace
+from warehouse.catalogue import load_catalogue
 from warehouse.models import TABLES
+from warehouse.release import Release
+
+CORE = (
+    "core_values",
+    "core_values_rows",
+    "core_income",
+    "core_communes",
+    "core_communes_rows",
+    "core_events",
+    "core_composition",
+    "core_composition_rows",
+    "core_zones",
+    "core_zones_rows",
+)
 
 
-def check_folder(workspace: Workspace, folder: Path, run: Run) -> list[CheckResult]:
-    """Every suite and reconciliation on the tables of a candidate or a release."""
-    bounds = load_bounds("demo" if workspace.settings.profile == "demo" else "national")
+def check_folder(workspace: Workspace, folder: Path, run: Run, *, previous: Release | None = None) -> list[CheckResult]:
+    """Every suite and reconciliation on the tables of a candidate or a release.
+
+    previous: the release whose coverage must not be lost; not asked when the years were narrowed.
+    """
+    bounds = _bounds(workspace)
+    demo = workspace.settings.profile == "demo"
     relations = {
-        name: f"read_parquet('{folder / name}.parquet')"
-        for name in TABLES
-        if (folder / f"{name}.parquet").exists()
+        name: _relation(folder / f"{name}.parquet") for name in TABLES if (folder / f"{name}.parquet").exists()
     }
+    narrowed = workspace.settings.years is not None
     connection = connect()
     try:
-        return run_suites(connection, published_suites(bounds), relations, run)
+        return [
+            *run_suites(connection, published_suites(bounds), relations, run),
+            *reconcile_release(
+                connection,
+                relations,
+                load_catalogue(),
+                run,
+                previous_coverage=_relation(previous.path("coverage")) if previous and not narrowed else None,
+                known=() if demo else known_keys(),
+            ),
+            stale_exceptions(workspace.stale, run),
+        ]
     finally:
         connection.close()
 
 
+def check_core(workspace: Workspace, run: Run) -> list[CheckResult]:
+    """The suites of every core frame that the release rests on, one result per expectation and kind of frame."""
+    bounds = _bounds(workspace)
+    connection = connect()
+    try:
+        return run_editions(connection, _core_frames(workspace, connection, bounds), run)
+    finally:
+        connection.close()
+
+
+def _core_frames(workspace: Workspace, connection: duckdb.DuckDBPyConnection, bounds: Bounds):
+    for source in workspace.sources.values():
+        for edition in workspace.present(source):
+            path = workspace.core(source.source_id, edition.edition)
+            columns = list(pl.read_parquet_schema(path))
+            yield core_suites(source.source_id, edition.edition, columns, bounds), _relation(path)
+
+
 def suite_names() -> list[str]:
-    """The suites that are run on a candidate, in order, each once."""
-    bounds = load_bounds("national")
-    return list(dict.fromkeys(s.name for s in published_suites(bounds)))
+    """The suites that are run before a publication, in order, each once."""
+    tables = [s.name for s in published_suites(load_bounds("national"))]
+    return list(dict.fromkeys([*CORE, *tables, SUITE]))
+
+
+def _bounds(workspace: Workspace) -> Bounds:
+    return load_bounds("demo" if workspace.settings.profile == "demo" else "national")
+
+
+def _relation(path: Path) -> str:
+    return f"read_parquet('{path}')"

@@ -103,9 +103,7 @@ def parents(members: pl.DataFrame, cities: pl.DataFrame) -> pl.DataFrame:
     A territory is above another when it holds all of its communes; an EPCI astride two départements has none.
     """
     level = pl.col("parent_id").str.split("-").list.first()
-    above = members.with_columns(reference_level=level).filter(
-        pl.col("reference_level").is_in(list(REFERENCE_LEVELS))
-    )
+    above = members.with_columns(reference_level=level).filter(pl.col("reference_level").is_in(list(REFERENCE_LEVELS)))
     communes = above.select(territory_id="child_id", reference="parent_id", reference_level="reference_level")
     districts = (
         cities.select(territory_id=pl.lit("COM-") + pl.col("code"), arm=pl.lit("ARM-") + pl.col("arm"))
@@ -228,9 +226,7 @@ def _years_with_epci(workspace: Workspace, source_id: str) -> list[int]:
     return [
         year
         for year, edition in _latest(workspace, source_id).items()
-        if (
-            pl.read_parquet(workspace.core(source_id, edition.edition), columns=["level"])["level"] == "EPCI"
-        ).any()
+        if (pl.read_parquet(workspace.core(source_id, edition.edition), columns=["level"])["level"] == "EPCI").any()
     ]
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from methods import indicators as methods
 from methods.settle import CODES, SETTLED, VariableRule, settle
 from pipelines.stages import geography
-from pipelines.workspace import Workspace, digest, fingerprint_of, refresh
+from pipelines.workspace import Workspace, digest, fingerprint_of, in_pairs, refresh
 from sources.description import Edition, Source
 from warehouse.catalogue import Catalogue, Indicator, load_catalogue, variable_rules
 
@@ -24,8 +24,7 @@ def editions_to_settle(workspace: Workspace, source: Source) -> list[Edition]:
         e
         for e in present
         if not any(
-            o.data_year == e.data_year and o.issue > e.issue and levels[e.edition] <= levels[o.edition]
-            for o in present
+            o.data_year == e.data_year and o.issue > e.issue and levels[e.edition] <= levels[o.edition] for o in present
         )
     ]
 
@@ -40,13 +39,11 @@ def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
     asked = editions_to_settle(workspace, source) if rules else []
     written: list[str] = []
     with workspace.progress.step(f"Géographie {source.source_id}", len(asked)) as step:
-        for edition in asked:
+        for edition, fresh in zip(
+            asked, in_pairs(lambda e: _refresh_settled(workspace, source, e, rules), asked), strict=True
+        ):
             step.advance(edition.edition)
-            target = settled_path(workspace, source, edition)
-            core = workspace.core(source.source_id, edition.edition)
-            members = geography.path(workspace, f"members-{edition.cog_year or edition.data_year}")
-            fingerprint = digest(f"{fingerprint_of(core)} {fingerprint_of(members)} {workspace.code_digest}")
-            if refresh(target, fingerprint, lambda e=edition: _settled(workspace, source, e, rules)):
+            if fresh:
                 written.append(edition.edition)
     return {
         "éditions": [e.edition for e in asked],
@@ -57,15 +54,22 @@ def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
     }
 
 
-def _settled(
-    workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule]
-) -> pl.DataFrame:
+def _refresh_settled(workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule]) -> bool:
+    core = workspace.core(source.source_id, edition.edition)
+    members = geography.path(workspace, f"members-{edition.cog_year or edition.data_year}")
+    fingerprint = digest(f"{fingerprint_of(core)} {fingerprint_of(members)} {workspace.code_digest}")
+    target = settled_path(workspace, source, edition)
+    return refresh(target, fingerprint, lambda: _settled(workspace, source, edition, rules))
+
+
+def _settled(workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule]) -> pl.DataFrame:
     values = pl.read_parquet(workspace.core(source.source_id, edition.edition))
     where = geography.correspondence(workspace, edition, values)
     frame = settle(
         values, same=where.same, groups=where.groups, cities=geography.read(workspace, "cities"), rules=rules
     )
-    return frame.sort("variable", "year", "territory_id")
+    # grouped, so that reading one variable skips the others; whoever reads sorts what it needs
+    return frame.sort(pl.col("variable").to_physical(), maintain_order=True)
 
 
 def observe(workspace: Workspace, theme: str) -> dict[str, Any]:
@@ -75,12 +79,19 @@ def observe(workspace: Workspace, theme: str) -> dict[str, Any]:
     fingerprint = _inputs(workspace, catalogue)
     rows: dict[str, int] = {}
     with workspace.progress.step(f"Indicateurs {theme}", len(chosen)) as step:
-        for indicator in sorted(chosen, key=lambda i: hasattr(i.compute, "of")):
-            step.advance(indicator.id)
-            path = observation_path(workspace, indicator)
-            refresh(path, fingerprint, lambda i=indicator: _rows(workspace, catalogue, i))
-            rows[indicator.id] = pl.scan_parquet(path).select(pl.len()).collect().item()
+        for derived in (False, True):  # an indicator that rests on another comes after it
+            group = [i for i in chosen if hasattr(i.compute, "of") == derived]
+            sizes = in_pairs(lambda i: _refresh_rows(workspace, catalogue, i, fingerprint), group)
+            for indicator, size in zip(group, sizes, strict=True):
+                step.advance(indicator.id)
+                rows[indicator.id] = size
     return {"lignes": sum(rows.values()), "lignes par indicateur": rows}
+
+
+def _refresh_rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator, fingerprint: str) -> int:
+    path = observation_path(workspace, indicator)
+    refresh(path, fingerprint, lambda: _rows(workspace, catalogue, indicator))
+    return pl.scan_parquet(path).select(pl.len()).collect().item()
 
 
 def observation_path(workspace: Workspace, indicator: Indicator) -> Path:
@@ -97,9 +108,7 @@ def _rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> p
         case methods.Growth() as spec:
             rows = methods.growth(spec, _observed(workspace, catalogue, spec.of))
         case methods.Gap() as spec:
-            parents = geography.ranked(
-                workspace, geography.read(workspace, "parents"), "territory_id", "reference"
-            )
+            parents = geography.ranked(workspace, geography.read(workspace, "parents"), "territory_id", "reference")
             rows = methods.gap(spec, _observed(workspace, catalogue, spec.of), parents)
         case methods.Rank() as spec:
             rows = methods.rank(
@@ -114,9 +123,7 @@ def _observed(workspace: Workspace, catalogue: Catalogue, indicator_id: str) -> 
     return pl.read_parquet(observation_path(workspace, catalogue.indicator(indicator_id)))
 
 
-def _variables(
-    workspace: Workspace, catalogue: Catalogue, indicator: Indicator
-) -> Callable[[str], pl.DataFrame]:
+def _variables(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> Callable[[str], pl.DataFrame]:
     """Settled rows of a variable over the editions of the indicator's sources."""
     files = [
         (source, edition, settled_path(workspace, source, edition))
@@ -147,9 +154,7 @@ def _empty() -> pl.DataFrame:
     numbers = dict.fromkeys(("value", "lower", "upper"), pl.Float64)
     small = {"year": pl.Int16, "cog_year": pl.Int16, "issue": pl.Int16, "masked_parts": pl.Int32}
     types = {"territory_id": pl.UInt32, **codes, **numbers, **small, "aggregated": pl.Boolean}
-    return pl.DataFrame(
-        schema={c: types[c] for c in (*SETTLED, "source_id", "source_ids", "cog_year", "issue")}
-    )
+    return pl.DataFrame(schema={c: types[c] for c in (*SETTLED, "source_id", "source_ids", "cog_year", "issue")})
 
 
 def _inputs(workspace: Workspace, catalogue: Catalogue) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,23 @@ import polars as pl
 from expectations.results import CheckResult, Run, blocking, to_frame
 from methods.disclosure import protect
 from pipelines.stages import geography
-from pipelines.stages.checking import check_folder
+from pipelines.stages.checking import check_core, check_folder
 from pipelines.stages.observations import observation_path
 from pipelines.stages.reconciling import reconciliation_table
 from pipelines.workspace import ROOT, Workspace, replace_bytes, sweep
 from warehouse.catalogue import Catalogue, Indicator, indicator_table, load_catalogue, series_break_table
-from warehouse.models import TABLES, nomenclature_frame
+from warehouse.coverage import coverage_of
+from warehouse.models import TABLES
 from warehouse.release import Candidate, Releases
 
 BLOCK_ROWS = 262_144  # text takes five times the memory of codes: never a whole indicator at once
-LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")
 FICTION = "Données fictives : pays imaginaire généré pour la démonstration, aucun chiffre n'est réel."
 
 
 def recover(workspace: Workspace) -> list[str]:
     """Puts right what a killed run left; returns what was done (French)."""
     done = Releases(workspace.data).recover()
-    left = [
-        p for folder in ("core", "stage") for p in sweep(workspace.data / folder)
-    ] + workspace.store.sweep()
+    left = [p for folder in ("core", "stage") for p in sweep(workspace.data / folder)] + workspace.store.sweep()
     if left:
         done.append(f"{len(left)} fichier(s) temporaire(s) d'une exécution interrompue, supprimé(s)")
     return done
@@ -52,7 +51,11 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
     candidate = releases.candidate(inputs, git_commit=_commit(), notice=FICTION if demo else None)
     catalogue = load_catalogue()
     territories = _territories(workspace, catalogue)
-    with workspace.progress.step("Candidate", len(catalogue.indicators)) as step:
+    with (
+        workspace.progress.step("Candidate", len(catalogue.indicators)) as step,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        reconciled = aside.submit(reconciliation_table, workspace, catalogue)
         candidate.write("territory", territories)
         candidate.write("territory_member", geography.read(workspace, "territory_member"))
         candidate.write("passage", geography.read(workspace, "passage"))
@@ -70,7 +73,7 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
                 for block in rows.drop("level").iter_slices(BLOCK_ROWS):
                     writer.write(_identified(block, ranks["territory_id"]))
         candidate.write("coverage", pl.concat(coverage))
-        candidate.write("reconciliation", reconciliation_table(workspace, catalogue))
+        candidate.write("reconciliation", reconciled.result())
     workspace.candidate = candidate
     changes = candidate.changes
     return {
@@ -87,9 +90,7 @@ def _indicator_rows(workspace: Workspace, indicator: Indicator, levels: pl.DataF
     """The rows of an indicator that the public edition carries, with the level of their territory."""
     rows = pl.read_parquet(observation_path(workspace, indicator))
     rows = protect(rows, diffusion=indicator.diffusion, edition="public")
-    return rows.with_columns(
-        indicator_id=pl.lit(indicator.id), level=levels["level"].gather(rows["territory_id"])
-    )
+    return rows.with_columns(indicator_id=pl.lit(indicator.id), level=levels["level"].gather(rows["territory_id"]))
 
 
 def _identified(block: pl.DataFrame, identifiers: pl.Series) -> pl.DataFrame:
@@ -98,68 +99,6 @@ def _identified(block: pl.DataFrame, identifiers: pl.Series) -> pl.DataFrame:
     if reference.dtype.is_integer():
         block = block.with_columns(reference=identifiers.gather(reference))
     return block.with_columns(territory_id=identifiers.gather(block["territory_id"]))
-
-
-def coverage_of(rows: pl.DataFrame, sizes: dict[str, int]) -> pl.DataFrame:
-    """Coverage of one indicator: per level and year, territories published, suppressed, missing and why.
-
-    rows: its observations; sizes: number of reference territories by level. Only the whole population counts
-    (sex and age _T); a gap is published where the territory has at least one.
-    """
-    reasons = (
-        nomenclature_frame().filter(pl.col("codelist") == "reason").select(reason="code", why="label_fr")
-    )
-    own = rows.filter((pl.col("sex") == "_T") & (pl.col("age") == "_T")).select(
-        "indicator_id",
-        "territory_id",
-        "year",
-        pl.col("reason", "level").cast(pl.String),
-        "obs_status",
-        known=pl.col("value").is_not_null(),
-    )
-    each = own.group_by("indicator_id", "level", "year", "territory_id").agg(
-        known=pl.col("known").any(),
-        masked=(pl.col("obs_status") == "Q").any(),
-        reason=pl.col("reason").first(),
-    )
-    key = ["indicator_id", "level", "year"]
-    why = (
-        each.filter(~pl.col("known"))
-        .group_by(*key, "reason")
-        .agg(n=pl.len())
-        .join(reasons, on="reason", how="left")
-        .sort(*key, "n", "reason", descending=[False] * 3 + [True, False])
-        .group_by(key, maintain_order=True)
-        .agg(reason_fr=pl.format("{} ({})", "why", "n").str.join(" ; "))
-    )
-    counted = each.group_by(key).agg(
-        present=pl.len(),
-        published=pl.col("known").sum(),
-        suppressed=(~pl.col("known") & pl.col("masked")).sum(),
-    )
-    universe = pl.DataFrame(
-        [(level, n) for level, n in sorted(sizes.items())],
-        schema={"level": pl.String, "territories": pl.Int64},
-        orient="row",
-    )
-    grid = counted.select("indicator_id", "year").unique().join(universe, how="cross")
-    kept = pl.col("level").is_in(LEVELS) | pl.col("present").is_not_null()
-    absent = pl.col("territories") - pl.col("present").fill_null(0)
-    outside = pl.when(absent > 0).then(pl.format("Absents de la source ({})", absent))
-    return (
-        grid.join(counted, on=key, how="left")
-        .join(why, on=key, how="left")
-        .filter(kept)
-        .with_columns(pl.col("published", "suppressed").fill_null(0).cast(pl.Int64))
-        .with_columns(
-            missing=pl.col("territories") - pl.col("published") - pl.col("suppressed"),
-            reason_fr=pl.concat_str(pl.col("reason_fr"), outside, separator=" ; ", ignore_nulls=True).replace(
-                "", None
-            ),
-        )
-        .select(*key, "territories", "published", "suppressed", "missing", "reason_fr")
-        .sort(key)
-    )
 
 
 def _territories(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
@@ -213,10 +152,10 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     candidate: Candidate | None = workspace.candidate
     if candidate is None:
         return []
-    results = check_folder(workspace, candidate.public, Run(run_id, datetime.now(UTC)))
-    candidate.write(
-        "quality_check", to_frame(results).with_columns(pl.col("checked_at").dt.replace_time_zone(None))
-    )
+    run = Run(run_id, datetime.now(UTC))
+    results = check_core(workspace, run)
+    results += check_folder(workspace, candidate.public, run, previous=candidate.previous)
+    candidate.write("quality_check", to_frame(results).with_columns(pl.col("checked_at").dt.replace_time_zone(None)))
     workspace.results = results
     _keep(workspace, results)
     return results
@@ -255,9 +194,7 @@ def conclusion(workspace: Workspace) -> str:
     lines = [
         f"Publiée : {latest.release_id}" + (f" ({latest.notice})" if latest.notice else ""),
         f"  {latest.rows:,} valeurs de {latest.indicators} indicateurs ; par rapport à la précédente : "
-        f"{latest.added:,} ajoutées, {latest.changed:,} modifiées, {latest.removed:,} retirées.".replace(
-            ",", " "
-        ),
+        f"{latest.added:,} ajoutées, {latest.changed:,} modifiées, {latest.removed:,} retirées.".replace(",", " "),
         f"  {len(workspace.results)} contrôles : {len(workspace.results) - len(warnings)} réussis, "
         f"{len(warnings)} avertissement(s).",
         *(f"    {w.message()}" for w in warnings),

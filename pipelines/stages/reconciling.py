@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from expectations import editions as reconcile
 from pipelines.stages import geography
 from pipelines.workspace import Workspace
 from sources.description import Edition, Source
-from warehouse.catalogue import Catalogue, PublishedForm
-from warehouse.models import TABLES
+from warehouse.catalogue import Catalogue, PublishedForm, RatioForm
 
 
 def reconciliation_table(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
-    """The table `reconciliation`: one row per indicator, level, edition and year that the producer publishes.
+    """The table `reconciliation`: one row per indicator, level, edition and year that the producer publishes."""
+    return reconcile.published_table(reconciled_lines(workspace), _served(catalogue))
 
-    Declared exceptions that no longer occur are kept in `workspace.stale`: a check fails on them.
-    """
-    served = {
-        (source, variable): indicator.id
-        for indicator in catalogue.indicators
-        if isinstance(form := indicator.compute, PublishedForm)
-        for source, own in form.variables.items()
-        for variable in (own, *form.ages.values())
-    }
-    exceptions = reconcile.declared_exceptions()
-    frames: list[pl.DataFrame] = []
+
+def reconciled_lines(workspace: Workspace) -> pl.DataFrame:
+    """One line per variable, level, edition and year. Declared exceptions that no longer occur are kept in
+    `workspace.stale`: a check fails on them. A generated country has no declared exception."""
+    exceptions = reconcile.declared_exceptions() if workspace.settings.profile != "demo" else ()
     workspace.stale = []
+    frames: list[pl.DataFrame] = []
     for source, edition in _editions(workspace):
-        frame, stale = reconcile.lines(
-            _details(workspace, source, edition), source.source_id, edition.edition, exceptions
-        )
+        frame, stale = _lines(workspace, source, edition, exceptions)
         frames.append(frame)
         workspace.stale += stale
-    if not frames:
-        return TABLES["reconciliation"].empty()
-    return reconcile.published_table(pl.concat(frames), served)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=reconcile.LINES)
+
+
+def _served(catalogue: Catalogue) -> dict[tuple[str, str], str]:
+    """(source, variable) -> the indicator that rests on it; the first in the catalogue where several do."""
+    served: dict[tuple[str, str], str] = {}
+    for indicator in catalogue.indicators:
+        form = indicator.compute
+        if isinstance(form, PublishedForm):
+            for source, own in form.variables.items():
+                for variable in (own, *form.ages.values()):
+                    served.setdefault((source, variable), indicator.id)
+        elif isinstance(form, RatioForm):
+            for name in (*form.numerator, *form.denominator):
+                served.setdefault((form.source, name.partition("@")[0]), indicator.id)
+    return served
 
 
 def _editions(workspace: Workspace) -> list[tuple[Source, Edition]]:
@@ -49,10 +57,22 @@ def _editions(workspace: Workspace) -> list[tuple[Source, Edition]]:
     ]
 
 
-def _details(workspace: Workspace, source: Source, edition: Edition) -> pl.DataFrame:
-    values = pl.read_parquet(workspace.core(source.source_id, edition.edition))
-    members = geography.read(workspace, f"members-{edition.cog_year or edition.data_year}")
+def _lines(
+    workspace: Workspace, source: Source, edition: Edition, exceptions: Sequence[reconcile.Known]
+) -> tuple[pl.DataFrame, list[str]]:
     rules = reconcile.declared_rules(source.source_id, edition.edition)
     # zones d'emploi change zoning under the same codes: an edition's are not those of its COG year
     kept = pl.col("level").cast(pl.String) != "ZE"
-    return reconcile.reconcile_edition(values.filter(kept), members.filter(kept), rules)
+    own = pl.read_parquet(workspace.core(source.source_id, edition.edition)).filter(kept)
+    values = reconcile.comparable(own, source.source_id, edition.edition, lambda s, e: _core(workspace, s, e))
+    members = geography.read(workspace, f"members-{edition.cog_year or edition.data_year}").filter(kept)
+    found, stale = reconcile.lines(
+        reconcile.reconcile_edition(values, members, rules), source.source_id, edition.edition, exceptions
+    )
+    alone = reconcile.without_higher_level(own, found, list(rules), source.source_id, edition.edition)
+    return pl.concat([found, alone]), stale
+
+
+def _core(workspace: Workspace, source_id: str, edition: str) -> pl.DataFrame | None:
+    path = workspace.core(source_id, edition)
+    return pl.read_parquet(path) if path.exists() else None
