@@ -48,6 +48,7 @@ class VariableRule:
     aggregation: Aggregation
     weight: str | None = None
     step: float = 0.0
+    levels: tuple[str, ...] = ()  # levels taken from the edition; all when empty
 
 
 def settle(
@@ -69,7 +70,7 @@ def settle(
     Returns one row per territory, year and variable of the edition's universe, columns SETTLED.
     """
     names = [r.variable for r in rules]
-    values = values.filter(pl.col("variable").is_in(names)).drop("mark")
+    values = values.filter(pl.col("variable").is_in(names), *_taken(rules)).drop("mark")
     values = _with_whole_cities(values, cities, [r.variable for r in rules if r.aggregation == "sum"])
     direct = _published(values, same)
     communes = values.filter(pl.col("level") == "COM")
@@ -80,6 +81,15 @@ def settle(
         if missing.height:
             parts.append(_aggregate(missing, communes, groups, rule))
     return pl.concat([p.with_columns(pl.col(CODES).cast(pl.Categorical)) for p in parts])
+
+
+def _taken(rules: Sequence[VariableRule]) -> list[pl.Expr]:
+    """Filters that keep, of each variable, the levels its rule takes."""
+    return [
+        ~pl.col("variable").is_in([r.variable for r in rules if r.levels == levels])
+        | pl.col("level").is_in(list(levels))
+        for levels in {r.levels for r in rules if r.levels}
+    ]
 
 
 def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:

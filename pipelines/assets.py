@@ -112,7 +112,9 @@ def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.Asset
     @dg.asset(key=["geography", "correspondence"], group_name="geographie", deps=[territory], kinds={"polars"})
     def correspondence() -> dg.MaterializeResult:
         """For each COG year: which published territories are a reference territory, which communes compose it."""
-        return _described(geography.build_correspondences(workspace))
+        shown = _described(geography.build_correspondences(workspace))
+        publication.begin_checks(workspace)
+        return shown
 
     return [passage, territory, correspondence]
 

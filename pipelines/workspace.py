@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipelines.settings import Settings
 from sources.client import Outcome
 from sources.description import Edition, Source, load_sources
 from sources.raw_store import RawStore
-from warehouse.release import Candidate
+from warehouse.release import Candidate, Releases
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,6 +46,7 @@ class Workspace:
     stale: list[str] = field(default_factory=list[str])  # declared exceptions that no longer occur
     published: str | None = None
     _lock: IO[str] | None = None
+    _aside: dict[str, Future[Any]] = field(default_factory=dict[str, "Future[Any]"])
 
     @property
     def data(self) -> Path:
@@ -117,6 +118,22 @@ class Workspace:
         handle.write(f"{os.getpid()}\n")
         handle.flush()
         self._lock = handle
+
+    def begin(self, **work: Callable[[], Any]) -> None:
+        """Starts work whose results are needed later, one after the other in one thread beside the run's."""
+        aside = ThreadPoolExecutor(1)
+        self._aside = {name: aside.submit(make) for name, make in work.items()}
+        aside.shutdown(wait=False)
+
+    def result(self, name: str, make: Callable[[], Result]) -> Result:
+        """The result of work begun under that name, else of `make`, called now."""
+        begun = self._aside.pop(name, None)
+        return make() if begun is None else begun.result()
+
+    def unchanged(self) -> bool:
+        """Whether the published release is made of these very inputs, code and choices."""
+        latest = Releases(self.data).latest()
+        return latest is not None and latest.input_digest == self.input_digest()
 
     @cached_property
     def code_digest(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from methods.disclosure import protect
 from pipelines.stages import geography
 from pipelines.stages.checking import check_core, check_folder
 from pipelines.stages.observations import observation_path
-from pipelines.stages.reconciling import reconciliation_table
+from pipelines.stages.reconciling import reconciled_lines, reconciliation_table
 from pipelines.workspace import ROOT, Workspace, replace_bytes, sweep
 from warehouse.catalogue import Catalogue, Indicator, indicator_table, load_catalogue, series_break_table
 from warehouse.coverage import coverage_of
@@ -35,6 +35,14 @@ def recover(workspace: Workspace) -> list[str]:
     return done
 
 
+def begin_checks(workspace: Workspace) -> None:
+    """Starts what only needs the core frames and keeps one core busy: their checks and reconciliations."""
+    if not workspace.unchanged():
+        workspace.begin(
+            **{"core checks": lambda: check_core(workspace), "reconciliation": lambda: reconciled_lines(workspace)}
+        )
+
+
 def build_candidate(workspace: Workspace) -> dict[str, Any]:
     """Writes every table of a new release but the two that tell of its checks; returns what to show.
 
@@ -43,19 +51,14 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
     workspace.lock()
     releases = Releases(workspace.data)
     inputs = workspace.input_digest()
-    latest = releases.latest()
     workspace.candidate = None
-    if latest is not None and latest.input_digest == inputs:
-        return {"inchangé": True, "publication": latest.release_id}
+    if workspace.unchanged():
+        return {"inchangé": True, "entrées": inputs}
     demo = workspace.settings.profile == "demo"
     candidate = releases.candidate(inputs, git_commit=_commit(), notice=FICTION if demo else None)
     catalogue = load_catalogue()
     territories = _territories(workspace, catalogue)
-    with (
-        workspace.progress.step("Candidate", len(catalogue.indicators)) as step,
-        ThreadPoolExecutor(1) as aside,
-    ):
-        reconciled = aside.submit(reconciliation_table, workspace, catalogue)
+    with workspace.progress.step("Candidate", len(catalogue.indicators)) as step:
         candidate.write("territory", territories)
         candidate.write("territory_member", geography.read(workspace, "territory_member"))
         candidate.write("passage", geography.read(workspace, "passage"))
@@ -73,7 +76,7 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
                 for block in rows.drop("level").iter_slices(BLOCK_ROWS):
                     writer.write(_identified(block, ranks["territory_id"]))
         candidate.write("coverage", pl.concat(coverage))
-        candidate.write("reconciliation", reconciled.result())
+        candidate.write("reconciliation", reconciliation_table(workspace, catalogue))
     workspace.candidate = candidate
     changes = candidate.changes
     return {
@@ -153,7 +156,8 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     if candidate is None:
         return []
     run = Run(run_id, datetime.now(UTC))
-    results = check_core(workspace, run)
+    core = workspace.result("core checks", lambda: check_core(workspace))
+    results = [replace(r, run_id=run.run_id, checked_at=run.checked_at) for r in core]
     results += check_folder(workspace, candidate.public, run, previous=candidate.previous)
     candidate.write("quality_check", to_frame(results).with_columns(pl.col("checked_at").dt.replace_time_zone(None)))
     workspace.results = results

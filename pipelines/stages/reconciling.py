@@ -15,20 +15,21 @@ from warehouse.catalogue import Catalogue, PublishedForm, RatioForm
 
 def reconciliation_table(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
     """The table `reconciliation`: one row per indicator, level, edition and year that the producer publishes."""
-    return reconcile.published_table(reconciled_lines(workspace), _served(catalogue))
+    lines, workspace.stale = workspace.result("reconciliation", lambda: reconciled_lines(workspace))
+    return reconcile.published_table(lines, _served(catalogue))
 
 
-def reconciled_lines(workspace: Workspace) -> pl.DataFrame:
-    """One line per variable, level, edition and year. Declared exceptions that no longer occur are kept in
-    `workspace.stale`: a check fails on them. A generated country has no declared exception."""
+def reconciled_lines(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
+    """One line per variable, level, edition and year, and the declared exceptions that no longer occur (a check
+    fails on them). A generated country has no declared exception."""
     exceptions = reconcile.declared_exceptions() if workspace.settings.profile != "demo" else ()
-    workspace.stale = []
+    stale: list[str] = []
     frames: list[pl.DataFrame] = []
     for source, edition in _editions(workspace):
-        frame, stale = _lines(workspace, source, edition, exceptions)
+        frame, gone = _lines(workspace, source, edition, exceptions)
         frames.append(frame)
-        workspace.stale += stale
-    return pl.concat(frames) if frames else pl.DataFrame(schema=reconcile.LINES)
+        stale += gone
+    return pl.concat(frames) if frames else pl.DataFrame(schema=reconcile.LINES), stale
 
 
 def _served(catalogue: Catalogue) -> dict[tuple[str, str], str]:

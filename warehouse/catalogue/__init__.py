@@ -29,6 +29,7 @@ class PublishedForm(_Strict):
 
     kind: Literal["published"]
     variables: dict[str, str]
+    levels: dict[str, tuple[str, ...]] = {}  # source -> levels taken from it; all when not said
     ages: dict[str, str] = {}
     weight: str | None = None
     rounding_step: float = 0.0  # of the figures by commune
@@ -181,10 +182,11 @@ def _rules_of(indicator: Indicator) -> Iterator[tuple[str, VariableRule]]:
         for source, variable in form.variables.items():
             if form.weight is not None:
                 yield source, VariableRule(form.weight, "sum")
-            yield source, VariableRule(variable, _combines(indicator), form.weight, form.rounding_step)
+            levels = form.levels.get(source, ())
+            yield source, VariableRule(variable, _combines(indicator), form.weight, form.rounding_step, levels)
             for by_age in form.ages.values():
                 # no population by age of the referent is published: nothing to weight by
-                yield source, VariableRule(by_age, "none")
+                yield source, VariableRule(by_age, "none", levels=levels)
 
 
 def _combines(indicator: Indicator) -> Aggregation:
