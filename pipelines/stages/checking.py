@@ -10,7 +10,7 @@ import polars as pl
 
 from expectations.adapter import connect, run_editions, run_suites
 from expectations.core_suites import core_suites
-from expectations.reconciliation import SUITE, known_keys, reconcile_release, stale_exceptions
+from expectations.reconciliation import BETWEEN_TABLES, SUITE, known_keys, reconcile_release, stale_exceptions
 from expectations.results import CheckResult, Run
 from expectations.suites import published_suites
 from expectations.vocabulary import Bounds, Suite, load_bounds
@@ -19,7 +19,7 @@ from warehouse.catalogue import load_catalogue
 from warehouse.models import TABLES
 from warehouse.release import Release
 
-CORE = (
+CORE: tuple[str, ...] = (
     "core_values",
     "core_values_rows",
     "core_income",
@@ -81,10 +81,13 @@ def _core_frames(workspace: Workspace, bounds: Bounds) -> Iterator[tuple[Sequenc
             yield core_suites(source.source_id, edition.edition, columns, bounds), _relation(path)
 
 
-def suite_names() -> list[str]:
-    """The suites that are run before a publication, in order, each once."""
-    tables = [s.name for s in published_suites(load_bounds("national"))]
-    return list(dict.fromkeys([*CORE, *tables, SUITE]))
+def suite_descriptions() -> dict[str, str]:
+    """The suites that are run before a publication, in order, each with what it expects (French)."""
+    told: dict[str, str] = dict.fromkeys(CORE, "Fichiers lus, édition par édition.")
+    for suite in published_suites(load_bounds("national")):
+        told[suite.name] = f"Table {suite.table} : " + " ; ".join(e.expected for e in suite.expects) + "."
+    told[SUITE] = "Entre tables : " + " ; ".join(c.expected for c in BETWEEN_TABLES) + "."
+    return told
 
 
 def _bounds(workspace: Workspace) -> Bounds:

@@ -154,7 +154,7 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     """Runs every check on the candidate and keeps the results; those of the release when nothing changed."""
     candidate: Candidate | None = workspace.candidate
     if candidate is None:
-        return []
+        return _published_results(workspace)
     run = Run(run_id, datetime.now(UTC))
     core = workspace.result("core checks", lambda: check_core(workspace))
     results = [replace(r, run_id=run.run_id, checked_at=run.checked_at) for r in core]
@@ -163,6 +163,14 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     workspace.results = results
     _keep(workspace, results)
     return results
+
+
+def _published_results(workspace: Workspace) -> list[CheckResult]:
+    """The results of the checks that the published release passed."""
+    latest = Releases(workspace.data).latest()
+    if latest is None:
+        return []
+    return [CheckResult(**row) for row in pl.read_parquet(latest.path("quality_check")).iter_rows(named=True)]
 
 
 def run_checks(workspace: Workspace, folder: Path, run_id: str) -> list[CheckResult]:
