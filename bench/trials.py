@@ -21,8 +21,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from warehouse.duckdb_file import engine, published_in
 from warehouse.package import verify_sums
 from warehouse.release import Releases
@@ -154,11 +152,11 @@ def kill(folder: Path, times: int, seed: int) -> bool:
             good &= not wrong
             left = ", ".join(shortened(leftovers(data))) or ("aucun : déjà finie" if ended else "aucun")
             held = published_in(data / "vigie.duckdb")
-            cells = (n, "de rien" if fresh else "reprise", f"{moment:.1f}", held, "oui" if not wrong else wrong, left)
+            cells = (n, "de rien" if fresh else "reprise", f"{moment:.1f}", held, wrong or "oui", left)
             line(*cells, widths=widths)
         print(finish(start(data, address)).strip().splitlines()[-1])
     wrong, left = damage(data), leftovers(data)
-    print(f"après l'exécution suivante : {'publication entière' if not wrong else wrong} ; restes : {left or 'aucun'}")
+    print(f"après l'exécution suivante : {wrong or 'publication entière'} ; restes : {left or 'aucun'}")
     return good and not wrong and not left
 
 
@@ -301,7 +299,7 @@ def fault(base: Path, data: Path, played: str, kind: Kind, expected: str, widths
     began = time.monotonic()
     with mirror(f"{name}:{kind.part}{':' + count if count else ''}") as address:
         process = start(data, address, "--years", YEARS, VIGIE_ATTEMPTS="2", VIGIE_DEADLINE="4")
-        out, errors = process.communicate()
+        _, errors = process.communicate()
     seconds = time.monotonic() - began
     latest, wrong = Releases(data).latest(), damage(data)
     kept = latest is not None and latest.release_id == before.release_id

@@ -16,9 +16,7 @@ import polars as pl
 Aggregation = Literal["sum", "weighted_mean", "distribution", "none"]
 
 KNOWN_SHARE = 0.99  # a rate of a union is exact only when members holding this share of the weight are known
-UNKNOWN_WEIGHT = (
-    100.0  # a commune whose persons are masked holds fewer than 100 (Filosofi's lowest threshold)
-)
+UNKNOWN_WEIGHT = 100.0  # a commune whose persons are masked holds fewer than 100 (Filosofi's lowest threshold)
 
 SETTLED = (
     "territory_id",
@@ -133,9 +131,7 @@ def _targets(communes: pl.DataFrame, direct: pl.DataFrame, groups: pl.DataFrame)
     return whole.join(known, how="cross").join(some, on=KEY, how="anti")
 
 
-def _aggregate(
-    targets: pl.DataFrame, communes: pl.DataFrame, groups: pl.DataFrame, rule: VariableRule
-) -> pl.DataFrame:
+def _aggregate(targets: pl.DataFrame, communes: pl.DataFrame, groups: pl.DataFrame, rule: VariableRule) -> pl.DataFrame:
     """One variable for the territories that are not published, by its rule."""
     if rule.aggregation in ("distribution", "none"):
         reason = "mediane_non_sommable" if rule.aggregation == "distribution" else "perimetre_modifie"
@@ -174,16 +170,14 @@ def _sum(cells: pl.DataFrame) -> pl.DataFrame:
     exact = whole & (pl.col("known") == pl.col("members"))
     bound = whole & pl.col("bounded") & (pl.col("lows") == pl.col("members"))
     top = whole & pl.col("bounded") & (pl.col("highs") == pl.col("members"))
+    secret = whole & ~bound & pl.col("masked") & (pl.col("present") == pl.col("members"))
+    hidden = ~exact & (bound | secret)
     return summed.with_columns(
         value=pl.when(exact).then("total"),
         lower=pl.when(bound).then("low"),
         upper=pl.when(top).then("high"),
-        obs_status=pl.when(exact)
-        .then(pl.lit("A"))
-        .when(pl.col("masked"))
-        .then(pl.lit("Q"))
-        .otherwise(pl.lit("O")),
-        conf_status=pl.when(exact | ~pl.col("masked")).then(pl.lit("F")).otherwise(pl.lit("A")),
+        obs_status=pl.when(exact).then(pl.lit("A")).when(hidden).then(pl.lit("Q")).otherwise(pl.lit("O")),
+        conf_status=pl.when(hidden).then(pl.lit("A")).otherwise(pl.lit("F")),
         grade=pl.when(exact).then(pl.lit("A")),
         interval_kind=pl.when(bound | top).then(pl.lit("bound")),
         reason=pl.when(exact)
@@ -192,10 +186,10 @@ def _sum(cells: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("scission_sans_part"))
         .when(bound)
         .then(pl.lit("borne"))
-        .when(pl.col("masked") & (pl.col("present") == pl.col("members")))
+        .when(secret)
         .then(pl.lit("secret"))
         .otherwise(pl.lit("couverture_insuffisante")),
-        masked_parts=pl.col("masked_parts").cast(pl.Int32),
+        masked_parts=pl.when(bound).then(pl.col("masked_parts").cast(pl.Int32)),
         aggregated=pl.lit(True),
     )
 

@@ -15,9 +15,7 @@ CANDIDATE = dg.AssetKey("candidate")
 def build_checks(workspace: Workspace) -> list[dg.AssetChecksDefinition]:
     """The checks on the candidate, all suites in one step: Great Expectations is imported once a run."""
     suites = suite_descriptions()
-    specs = [
-        dg.AssetCheckSpec(name, asset=CANDIDATE, blocking=True, description=told) for name, told in suites.items()
-    ]
+    specs = [dg.AssetCheckSpec(name, asset=CANDIDATE, blocking=True, description=told) for name, told in suites.items()]
 
     @dg.multi_asset_check(name="check_candidate", specs=specs)
     def check_candidate(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:

@@ -25,8 +25,9 @@ app = typer.Typer(
 )
 release_app = typer.Typer(no_args_is_help=True, help="Les publications : liste, différences, retour en arrière.")
 app.add_typer(release_app, name="release")
-out = Console()
-err = Console(stderr=True)
+WIDTH = None if sys.stdout.isatty() else 120  # a file or a pipe has no width of its own
+out = Console(width=WIDTH)
+err = Console(stderr=True, width=WIDTH)
 
 ProfileOption = Annotated[
     str | None, typer.Option(help="demo (pays fictif), mirror (miroir local) ou live (producteurs).")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -78,17 +79,22 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
             """,
             {"id": territory},
         ).fetchall()
-        columns = [(territory, name), *((a, n) for a, n, _ in above)]
+        columns = [(territory, level), *((a, higher) for a, _, higher in above)]
         out.print(f"\n[bold]{name}[/bold] ({LEVEL_LABELS.get(level, level)}, {territory})")
         notice = connection.execute("SELECT notice FROM release ORDER BY created_at DESC LIMIT 1").fetchone()
         if notice is not None and notice[0]:
             out.print(f"[yellow]{notice[0]}[/yellow]")
+        for identifier, higher, at in above:
+            out.print(f"  {LEVEL_LABELS.get(at, at)} : {higher} ({identifier})", highlight=False)
         for theme, rows in _portrait_rows(connection, [c for c, _ in columns], year).items():
-            table = Table("Indicateur", "Année", *(n for _, n in columns), title=theme, title_justify="left")
+            table = Table(title=theme.capitalize(), title_justify="left", box=SIMPLE_HEAD)
+            table.add_column("Indicateur", overflow="fold", min_width=28)
+            for heading in ("Année", *(LEVEL_LABELS.get(at, at) for _, at in columns)):
+                table.add_column(heading, justify="right", no_wrap=True)
             for row in rows:
                 table.add_row(*row)
             out.print(table)
-        _show_series(connection, territory, out)
+        _show_series(connection, columns, out)
     return 0
 
 
@@ -138,40 +144,47 @@ def _portrait_rows(
         lines.setdefault(key, {})[territory] = shown or ""
     themes: dict[str, list[list[str]]] = {}
     for (theme, label, row_year), shown in lines.items():
-        themes.setdefault(theme, []).append([label, row_year, *(shown.get(t, "") for t in territories)])
+        themes.setdefault(theme, []).append([label, row_year, *(_brief(shown.get(t)) for t in territories)])
     return themes
 
 
-def _show_series(connection: duckdb.DuckDBPyConnection, territory: str, out: Console) -> None:
-    """The series of the poverty rate and of the median, and the rank, year by year."""
-    rows = connection.execute(
-        """
-        SELECT year,
-               max(valeur_affichee(value, lower, upper, obs_status))
-                   FILTER (indicator_id = 'rev_tp60' AND reference = '_Z'),
-               max(valeur_affichee(value, lower, upper, obs_status))
-                   FILTER (indicator_id = 'rev_med' AND reference = '_Z'),
-               max(CAST(value AS INTEGER) || ' / ' || CAST(weight AS INTEGER))
-                   FILTER (indicator_id = 'rev_tp60_rang')
-        FROM observation
-        WHERE territory_id = $id AND sex = '_T' AND age = '_T'
-          AND indicator_id IN ('rev_tp60', 'rev_med', 'rev_tp60_rang')
-        GROUP BY year ORDER BY year
-        """,
-        {"id": territory},
-    ).fetchall()
-    if rows:
-        table = Table(
-            "Année",
-            "Taux de pauvreté (%)",
-            "Niveau de vie médian (€)",
-            "Rang parmi les communes diffusées",
-            title="Séries",
-            title_justify="left",
-        )
-        for row in rows:
-            table.add_row(*("" if v is None else str(v) for v in row))
-        out.print(table)
+def _show_series(connection: duckdb.DuckDBPyConnection, columns: list[tuple[str, str]], out: Console) -> None:
+    """Year by year, the poverty rate and the median beside those of the territories above, and the rank."""
+    ranks = dict(
+        connection.execute(
+            """
+            SELECT year, CAST(value AS INTEGER) || ' / ' || CAST(weight AS INTEGER) FROM observation
+            WHERE territory_id = $id AND indicator_id = 'rev_tp60_rang'
+            """,
+            {"id": columns[0][0]},
+        ).fetchall()
+    )
+    for indicator, title in (("rev_tp60", "Taux de pauvreté (%)"), ("rev_med", "Niveau de vie médian (€ par an)")):
+        cells = connection.execute(
+            """
+            SELECT year, territory_id, valeur_affichee(value, lower, upper, obs_status) FROM observation
+            WHERE indicator_id = $indicator AND list_contains($ids, territory_id)
+              AND reference = '_Z' AND sex = '_T' AND age = '_T'
+            """,
+            {"indicator": indicator, "ids": [t for t, _ in columns]},
+        ).fetchall()
+        shown = {(year, territory): value for year, territory, value in cells}
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("Année")
+        for heading in (LEVEL_LABELS.get(level, level) for _, level in columns):
+            table.add_column(heading, justify="right", no_wrap=True)
+        if indicator == "rev_tp60" and ranks:
+            table.add_column("Rang / communes classées", justify="right", no_wrap=True)
+        for year in sorted({y for y, _ in shown}):
+            row = [str(year), *(_brief(shown.get((year, t))) for t, _ in columns)]
+            table.add_row(*row, *([ranks.get(year, "")] if indicator == "rev_tp60" and ranks else []))
+        if shown:
+            out.print(table)
+
+
+def _brief(shown: str | None) -> str:
+    """A displayed value short enough for a column."""
+    return {"non disponible": "nd", "non significatif": "ns"}.get(shown or "", shown or "")
 
 
 def show_releases(workspace: Workspace, out: Console) -> int:

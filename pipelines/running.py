@@ -53,7 +53,7 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
         kept = f"la publication {latest} reste en place" if latest else "rien n'est publié"
         err.print(f"\nRien de nouveau n'a été publié ({kept}). Durée : {seconds:.1f} s.", highlight=False)
         return FAILED
-    out.print(publication.conclusion(workspace), highlight=False)
+    out.print(publication.conclusion(workspace), highlight=False, soft_wrap=True)
     out.print(f"Durée : {seconds:.1f} s.", highlight=False)
     return DONE
 
@@ -109,9 +109,14 @@ def _summary(workspace: Workspace, out: Console) -> None:
     for outcome in workspace.outcomes:
         if outcome.kind == "changed":
             out.print(f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False)
-    absent = [f"{o.source_id} {o.edition}" for o in workspace.outcomes if o.kind == "not_published"]
+    absent: dict[str, list[str]] = {}
+    for outcome in workspace.outcomes:
+        if outcome.kind == "not_published":
+            absent.setdefault(outcome.source_id, []).append(outcome.edition)
     if absent:
-        out.print(f"  absentes (déclarées, non publiées ou adresse changée) : {', '.join(absent)}", highlight=False)
+        out.print("Absentes chez le producteur (déclarées ; pas encore publiées, ou adresse changée) :")
+        for source_id, editions in absent.items():
+            out.print(f"  {source_id} : {', '.join(editions)}", highlight=False, soft_wrap=True)
 
 
 def check_newest(workspace: Workspace, out: Console) -> int:

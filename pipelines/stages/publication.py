@@ -203,10 +203,15 @@ def conclusion(workspace: Workspace) -> str:
     if workspace.published is None:
         return f"Rien n'a changé depuis la publication {latest.release_id} : rien de nouveau n'est publié."
     warnings = [r for r in workspace.results if not r.passed]
+    moved = (
+        f" ; depuis {latest.previous_id} : {latest.added:,} ajoutées · {latest.changed:,} modifiées · "
+        f"{latest.removed:,} retirées"
+        if latest.previous_id
+        else " ; première publication de ce dossier"
+    )
     lines = [
         f"Publiée : {latest.release_id}" + (f" ({latest.notice})" if latest.notice else ""),
-        f"  {latest.rows:,} valeurs de {latest.indicators} indicateurs ; par rapport à la précédente : "
-        f"{latest.added:,} ajoutées, {latest.changed:,} modifiées, {latest.removed:,} retirées.".replace(",", " "),
+        f"  {latest.rows:,} valeurs de {latest.indicators} indicateurs{moved}".replace(",", " "),
         f"  {len(workspace.results)} contrôles : {len(workspace.results) - len(warnings)} réussis, "
         f"{len(warnings)} avertissement(s).",
         *(f"    {w.message()}" for w in warnings),

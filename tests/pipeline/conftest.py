@@ -1,0 +1,64 @@
+"""One small fictional country, built once by the `vigie` command: what the tests of whole runs start from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from vigie_runs import Run, vigie
+
+from sources.demo.generate import generate
+from sources.demo.truth import Truth
+
+COMMUNES = 60
+SMALL = {"VIGIE_DEMO_COMMUNES": str(COMMUNES)}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A data folder after its first run. Tests copy it before they change anything."""
+
+    data: Path
+    run: Run
+
+    @property
+    def public(self) -> Path:
+        return self.data / "releases" / "latest" / "public"
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, str]:
+    """Settings of every run on that country."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The first run, in an empty folder."""
+    data = tmp_path_factory.mktemp("built") / "data"
+    run = vigie(data, "run", **SMALL)
+    assert run.code == 0, run.text
+    return Built(data, run)
+
+
+@pytest.fixture
+def copied(built: Built, tmp_path: Path) -> Callable[..., Path]:
+    """`copied(*without)`: a copy of the built folder that the test may change, less some of its folders."""
+
+    def copy(*without: str) -> Path:
+        data = tmp_path / "data"
+        shutil.copytree(built.data, data, symlinks=True)
+        for name in without:
+            shutil.rmtree(data / name)
+        return data
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """The same country as it is, whatever is published of it."""
+    return generate(tmp_path_factory.mktemp("truth"), communes=COMMUNES)

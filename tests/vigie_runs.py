@@ -1,0 +1,90 @@
+"""The `vigie` command in a process of its own, and what a data folder must look like whatever became of it.
+
+Shared by the tests of whole runs and by the long trials of bench/.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.duckdb_file import engine, published_in
+from warehouse.package import verify_sums
+from warehouse.release import Releases
+
+VIGIE = str(Path(sys.executable).with_name("vigie"))
+LEFTOVERS = (".candidate-", ".build-", ".latest-", ".publishing", ".partiel-")
+ENDINGS = (".tmp", ".part", ".wal")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """All that a person saw, on one line: a terminal may cut lines anywhere."""
+        return " ".join(f"{self.out} {self.err}".split())
+
+
+def begin(
+    data: Path, *arguments: str, limits: Callable[[], None] | None = None, **settings: str
+) -> subprocess.Popen[str]:
+    """Starts `vigie ARGUMENTS` on a data folder; settings are VIGIE_* variables, those of the caller do not count."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("VIGIE_", "DAGSTER_"))}
+    return subprocess.Popen(
+        [VIGIE, *arguments],
+        env=own | settings | {"VIGIE_DATA": str(data), "COLUMNS": "400"},
+        preexec_fn=limits,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def vigie(data: Path, *arguments: str, limits: Callable[[], None] | None = None, **settings: str) -> Run:
+    """Runs `vigie ARGUMENTS` to its end."""
+    began = time.monotonic()
+    return end(begin(data, *arguments, limits=limits, **settings), began)
+
+
+def end(process: subprocess.Popen[str], began: float) -> Run:
+    """What a command begun at that moment answered."""
+    out, err = process.communicate()
+    return Run(process.returncode, out, err, time.monotonic() - began)
+
+
+def damage(data: Path) -> list[str]:
+    """What someone who opens the publication at this very moment would find wrong; empty when all is whole."""
+    releases = Releases(data)
+    known = {r.release_id: r for r in releases.list()}
+    if releases.latest() is None:
+        return ["nothing is published"]
+    found = [problem for release in known.values() for problem in verify_sums(release.public)]
+    held = published_in(releases.database)
+    if held not in known:
+        return [*found, f"vigie.duckdb holds {held}; published: {sorted(known)}"]
+    with engine() as connection:
+        connection.execute(f"ATTACH '{releases.database}' AS published (READ_ONLY)")
+        counted = connection.execute("SELECT count(*), count(DISTINCT indicator_id) FROM published.observation")
+        if counted.fetchone() != (known[held].rows, known[held].indicators):
+            found.append(f"vigie.duckdb does not hold the {known[held].rows} rows of {held}")
+    return found
+
+
+def leftovers(data: Path) -> list[str]:
+    """Files and folders that a finished run must not leave behind."""
+    return sorted(
+        str(p.relative_to(data)) for p in data.rglob("*") if p.name.startswith(LEFTOVERS) or p.name.endswith(ENDINGS)
+    )
