@@ -127,7 +127,7 @@ def territories(
     """The territories of the reference COG: one row per territory, columns TERRITORY, sorted by territory_id.
 
     epci_id, departement_id and region_id are the territory above, where one holds it whole: an EPCI astride
-    two départements has none. A commune outside any EPCI has no epci_id.
+    two départements has none, and so has a région of one département. A commune outside any EPCI has no epci_id.
     """
     members = members_by_year(communes, composition)
     above = _above(communes, composition)
@@ -159,7 +159,7 @@ def territories(
             name=pl.coalesce("name", "code"),
             cog_year=pl.lit(cog_year, pl.Int16),
             epci_id=pl.when(level.is_in(["COM", "ARM", "EPT"])).then("epci_id"),
-            departement_id=pl.when(level != "DEP").then("departement_id"),
+            departement_id=pl.when(~level.is_in(["DEP", "REG"])).then("departement_id"),
             region_id=pl.when(level != "REG").then("region_id"),
         )
         .select(TERRITORY)

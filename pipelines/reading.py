@@ -79,7 +79,7 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
             """,
             {"id": territory},
         ).fetchall()
-        columns = [(territory, level), *((a, higher) for a, _, higher in above)]
+        columns: list[tuple[str, str]] = [(territory, level), *((a, higher) for a, _, higher in above)]
         out.print(f"\n[bold]{name}[/bold] ({LEVEL_LABELS.get(level, level)}, {territory})")
         notice = connection.execute("SELECT notice FROM release ORDER BY created_at DESC LIMIT 1").fetchone()
         if notice is not None and notice[0]:
@@ -89,7 +89,7 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
         for theme, rows in _portrait_rows(connection, [c for c, _ in columns], year).items():
             table = Table(title=theme.capitalize(), title_justify="left", box=SIMPLE_HEAD)
             table.add_column("Indicateur", overflow="fold", min_width=28)
-            for heading in ("Année", *(LEVEL_LABELS.get(at, at) for _, at in columns)):
+            for heading in ["Année", *(LEVEL_LABELS.get(at, at) for _, at in columns)]:
                 table.add_column(heading, justify="right", no_wrap=True)
             for row in rows:
                 table.add_row(*row)

@@ -5,11 +5,11 @@ One description, one folder. A future edition in a known layout is one more entr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
-from collections.abc import Mapping
 
 import polars as pl
 import yaml
