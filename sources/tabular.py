@@ -32,7 +32,8 @@ NOT_AVAILABLE: Status = ("O", "F")
 MARKS: dict[str, Status] = {"s": SECRET, "nd": NOT_AVAILABLE, "ns": ("N", "F")}
 
 METROPOLE = "FM"  # code of the level METRO, whatever the file calls it
-ARRONDISSEMENT_MUNICIPAL = r"^(751(0[1-9]|1\d|20)|6938[1-9]|132(0[1-9]|1[0-6]))$"
+# of Paris, Lyon and Marseille, and of the generated country's city (96001)
+ARRONDISSEMENT_MUNICIPAL = r"^(751(0[1-9]|1\d|20)|6938[1-9]|132(0[1-9]|1[0-6])|9698[1-4])$"
 
 # What a code of each level looks like in the COG; shorter digits have lost their leading zeros.
 CODE_PATTERNS = {

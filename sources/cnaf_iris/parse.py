@@ -57,7 +57,8 @@ LAYOUTS = {"2016": {**VARIABLES, **RESOURCES}, "default": VARIABLES}
 PUBLISHED = "0"
 WITHHELD = ("2", "3", "4", "5")  # the whole IRIS, for reasons that the files do not spell out
 
-CITIES = {"751": "75056", "693": "69123", "132": "13055"}  # by the first digits of their arrondissements
+# by the first digits of their arrondissements; the last is the generated country's
+CITIES = {"751": "75056", "693": "69123", "132": "13055", "969": "96001"}
 
 
 def parse(source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.DataFrame:

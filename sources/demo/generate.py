@@ -5,7 +5,6 @@ URL.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +14,13 @@ import numpy as np
 import polars as pl
 
 from sources.demo import caf, census, files_counts, files_filosofi, files_geography, truth
-from sources.demo.country import ARM_PREFIX, Country, build_country
+from sources.demo.country import Country, build_country
 from sources.demo.disclosure import UNAVAILABLE, publish
 from sources.demo.formats import archive
 from sources.demo.households import Households, Year, draw, in_year
 from sources.demo.tally import LEVELS, Tally, figures, poverty, tally
 from sources.demo.truth import Hidden, Part, Truth
 from sources.description import Edition, Source, load_sources
-from sources.tabular import ARRONDISSEMENT_MUNICIPAL
 
 HOUSEHOLDS_PER_COMMUNE = 100_000 / 240
 REFERENCE_COG = 2025  # the newest with a composition of the EPCI here
@@ -70,7 +68,7 @@ def generate(
     communes: in 2014, at least 60. households: in 2018, as dense as by default when not given. reference: the
     COG in which the truth is known besides that of each edition. The same arguments give the same bytes.
     """
-    country = build_country(communes, districts=parsers_know_districts())
+    country = build_country(communes)
     all_of = draw(country, seed, households or round(communes * HOUSEHOLDS_PER_COMMUNE))
     work = _Work(country, all_of, reference, _Desk(root, planned()))
     work.geography()
@@ -79,14 +77,6 @@ def generate(
         work.year(year)
     work.desk.close()
     return Truth(country, seed, work.thresholds, tuple(work.parts), tuple(work.hidden), work.desk.written)
-
-
-def parsers_know_districts() -> bool:
-    """Whether the parsers take the codes of the city's arrondissements for what they are, not for communes.
-
-    They know the real ones by their codes; without this one the city is written whole.
-    """
-    return re.fullmatch(ARRONDISSEMENT_MUNICIPAL, f"{ARM_PREFIX}1") is not None
 
 
 def planned() -> list[tuple[Source, Edition]]:

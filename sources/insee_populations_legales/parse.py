@@ -51,7 +51,7 @@ LAYOUTS = {
     "csv_com": Layout(codes={"COM": ("COM",)}, populations={"COM": ("PMUN", "PCAP", "PTOT")}),
 }
 NAMES = {"PMUN": "pmun", "PCAP": "pcap", "PTOT": "ptot", MUNICIPAL: "pmun", APART: "pcap", TOTAL: "ptot"}
-WHOLE_CITIES = ("13055", "69123", "75056")
+WHOLE_CITIES = ("13055", "69123", "75056", "96001")  # the last is the generated country's
 
 
 def parse(source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.DataFrame:

@@ -302,7 +302,7 @@ def test_hidden_cells_are_never_in_the_files(small: tuple[Path, Truth]) -> None:
             rows = list(csv.DictReader(io.StringIO(archive.read(name).decode()), delimiter=";"))
         hidden = truth.masked.filter(
             (pl.col("source_id") == "insee_filosofi_cc") & (pl.col("edition") == edition)
-            & (pl.col("level") == "COM") & (pl.col("variable") == "tp60") & (pl.col("reason") != BOUNDED)
+            & pl.col("level").is_in(["COM", "ARM"]) & (pl.col("variable") == "tp60") & (pl.col("reason") != BOUNDED)
         )["code"].to_list()  # fmt: skip
         column = f"TP60{edition[2:4]}"
         printed = {r["CODGEO"]: r[column] for r in rows}
@@ -324,9 +324,8 @@ def test_districts_hide_small_cells_and_small_districts() -> None:
     assert set(np.unique(districts.note).tolist()) - {0, 3}, "some districts are withheld for another reason"
 
 
-def test_arrondissements_stand_beside_their_city(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrondissements_stand_beside_their_city(tmp_path: Path) -> None:
     """As Paris in the real files: in the base of Filosofi both, in the benefits by arrondissement only."""
-    monkeypatch.setattr("sources.demo.generate.parsers_know_districts", lambda: True)
     truth = generate(tmp_path, **SMALL)
     arms = ["96981", "96982", "96983", "96984"]
     assert truth.country.arms == arms

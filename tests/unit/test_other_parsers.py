@@ -169,7 +169,7 @@ def test_blank_census_is_not_available_and_blank_filosofi_is_secret() -> None:
 def test_rates_printed_5_are_bounds_and_counts_are_not() -> None:
     names = header(18, 19, 20)
     frame = parse_comparateur([names, territory(names, "01001", TP6019=5, PIMP19=5, P18_CHOM1564=5, MED19=5)])
-    assert cell(frame, "tp60", "01001")["upper"] == 5
+    assert cell(frame, "tp60", "01001")["upper"] == 5.5
     assert cell(frame, "pimp", "01001")["value"] is None
     assert cell(frame, "chom1564", "01001")["value"] == 5
     assert cell(frame, "med", "01001")["value"] == 5
