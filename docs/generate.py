@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
-from expectations.editions import render_table
+from expectations.editions import CAUSES, render_table
 from pipelines.settings import Settings
 from sources.description import load_sources
 from warehouse.catalogue import Catalogue, Indicator, load_catalogue
@@ -66,12 +66,27 @@ def _line(indicator: Indicator, catalogue: Catalogue, titles: dict[str, str]) ->
     return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
 
+READING = """**Niveau** est celui du chiffre publié : `EPCI` dit que les EPCI publiés sont comparés à leurs communes ;
+`COM`, que Paris, Lyon et Marseille le sont à leurs arrondissements. **Comparés** : territoires dont les membres connus
+pèsent au moins 99 % (tous, pour une somme) ; les autres sont vérifiés par un intervalle plus large. L'**écart maximal**
+est celui des territoires comparés à une valeur recalculée ; il n'y en a pas pour ce qui est seulement encadré. Un
+indicateur fait de plusieurs variables (classes d'âge, termes d'un rapport) tient en une ligne, la moins bonne."""
+
+
 def reconciliation_page(release: Release) -> str:
     """The published table `reconciliation`, as a page."""
-    table = render_table(pl.read_parquet(release.path("reconciliation")))
-    title, _, rest = table.partition("\n")
+    table = pl.read_parquet(release.path("reconciliation"))
+    told = pl.col("cause_fr").map_elements(_told_once, return_dtype=pl.String)
+    title, _, rest = render_table(table.with_columns(told)).partition("\n")
+    intro, heading, lines = rest.partition("\n## ")
     origin = f"Publication {release.release_id} du {release.created_at:%d/%m/%Y}. Page écrite par `make docs`."
-    return f"{title}\n\n{origin}\n{rest}"
+    return f"{title}\n\n{origin}\n{intro}\n{READING}\n{heading}{lines}"
+
+
+def _told_once(causes: str) -> str:
+    """The causes of a line, each once, without the general ones that the page tells at its top."""
+    told = dict.fromkeys(c for c in causes.split(" ; ") if c not in CAUSES.values())
+    return " ; ".join(told)
 
 
 def _write(path: Path, text: str) -> None:

@@ -59,6 +59,8 @@ def _raw(workspace: Workspace) -> dg.AssetsDefinition:
 
     @dg.multi_asset(name="acquire", specs=specs, can_subset=True, retry_policy=NETWORK_RETRY)
     def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        for done in publication.prepare(workspace):
+            context.log.warning(done)
         chosen = {key.path[-1] for key in context.selected_asset_keys}
         outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen])
         failed = [o for o in outcomes if o.kind == "failed"]

@@ -38,9 +38,7 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
     if workspace.settings.profile == "mirror" and not workspace.settings.mirror:
         err.print("Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple.")
         return USAGE
-    workspace.lock()
-    workspace.claim()
-    for done in publication.recover(workspace):
+    for done in publication.prepare(workspace):
         err.print(f"[yellow]Reprise :[/yellow] {done}", highlight=False)
     os.environ.update(instance_environment(workspace))
     failures = _execute(workspace)
@@ -50,7 +48,7 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
         for step, message in failures:
             err.print(f"\n[red]Échec de {step}[/red]\n{message}", highlight=False)
         latest = Releases(workspace.data).latest()
-        kept = f"la publication {latest} reste en place" if latest else "rien n'est publié"
+        kept = f"la publication {latest.release_id} reste en place" if latest else "rien n'est publié"
         err.print(f"\nRien de nouveau n'a été publié ({kept}). Durée : {seconds:.1f} s.", highlight=False)
         return FAILED
     out.print(publication.conclusion(workspace), highlight=False, soft_wrap=True)

@@ -26,8 +26,13 @@ BLOCK_ROWS = 262_144  # text takes five times the memory of codes: never a whole
 FICTION = "Données fictives : pays imaginaire généré pour la démonstration, aucun chiffre n'est réel."
 
 
-def recover(workspace: Workspace) -> list[str]:
-    """Puts right what a killed run left; returns what was done (French)."""
+def prepare(workspace: Workspace) -> list[str]:
+    """Takes the data folder for this run and puts right what a killed one left; returns what was done (French).
+
+    Raises WorkspaceError when another process holds it, or when it holds data of the other kind.
+    """
+    workspace.lock()
+    workspace.claim()
     done = Releases(workspace.data).recover()
     left = [p for folder in ("core", "stage") for p in sweep(workspace.data / folder)] + workspace.store.sweep()
     if left:
