@@ -21,18 +21,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from warehouse.duckdb_file import engine, published_in
-from warehouse.package import verify_sums
+from tests.vigie_runs import LEFTOVERS, begin, damage, leftovers
+from warehouse.duckdb_file import published_in
 from warehouse.release import Releases
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT.parent / "shared" / "mirror" / "serve.py"
-VIGIE = str(Path(sys.executable).with_name("vigie"))
 
 # every edition is inside each of these: another choice makes another release, of the same figures
 CHOICES = ("2010-2030", "2011-2030", "2012-2030", "2010-2031", "2011-2031", "2012-2031")
-LEFTOVERS = (".candidate-", ".build-", ".latest-", ".publishing", ".partiel-")
-ENDINGS = (".tmp", ".part", ".wal")
 
 
 def main() -> None:
@@ -63,7 +60,7 @@ def main() -> None:
 def mirror(*played: str) -> Iterator[str]:
     """A server of the stored files that plays these faults (`serve.py --help`); its address."""
     command = [sys.executable, str(SERVER), "--port", "0", *(w for fault in played for w in ("--fault", fault))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()
@@ -73,48 +70,15 @@ def mirror(*played: str) -> Iterator[str]:
 
 def start(data: Path, address: str, *arguments: str, **settings: str) -> subprocess.Popen[str]:
     """`vigie run` on the mirror, in its own process."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("VIGIE_")}
-    environment = own | settings | {"VIGIE_DATA": str(data), "VIGIE_MIRROR": address, "COLUMNS": "400"}
-    command = [VIGIE, "run", "--profile", "mirror", *arguments]
-    return subprocess.Popen(
-        command, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return begin(data, "run", *arguments, VIGIE_PROFILE="mirror", VIGIE_MIRROR=address, **settings)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """Everything it printed; raises SystemExit when it failed."""
+    """What it said; raises SystemExit when it failed."""
     out, errors = process.communicate()
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, process.args))} : code {process.returncode}\n{out}{errors}")  # pyright: ignore
-    return out + errors
-
-
-def damage(data: Path) -> list[str]:
-    """What a reader would find wrong at this very moment (French); empty when all is whole."""
-    releases = Releases(data)
-    known = {r.release_id: r for r in releases.list()}
-    latest = releases.latest()
-    if latest is None:
-        return ["rien n'est publié"]
-    found = [problem for release in known.values() for problem in verify_sums(release.public)]
-    held = published_in(releases.database)
-    if held not in known:
-        return [*found, f"vigie.duckdb contient {held}, publications : {sorted(known)}"]
-    with engine() as connection:
-        connection.execute(f"ATTACH '{releases.database}' AS published (READ_ONLY)")
-        rows = connection.execute("SELECT count(*), count(DISTINCT indicator_id) FROM published.observation")
-        if rows.fetchone() != (known[held].rows, known[held].indicators):
-            found.append(f"vigie.duckdb n'a pas les {known[held].rows} lignes de {held}")
-    return found
-
-
-def leftovers(data: Path) -> list[str]:
-    """Files and folders that a finished run must not leave."""
-    return sorted(
-        str(p.relative_to(data))
-        for p in data.rglob("*")
-        if p.name.startswith(LEFTOVERS) or p.name.endswith(ENDINGS)
-    )
+    return out
 
 
 def line(*cells: object, widths: Sequence[int]) -> None:
@@ -226,10 +190,8 @@ def reader(folder: Path) -> bool:
     for kind, process in readers.items():
         out, errors = process.communicate()
         answer = json.loads(out) if process.returncode == 0 else {"erreur": errors.strip().splitlines()[-1:]}
-        fine = (
-            process.returncode == 0
-            and (answer["seen"], answer["steady"], answer["after"]) == (expected[kind], True, names[-1])
-        )
+        wanted = {"seen": expected[kind], "steady": True, "after": names[-1]}
+        fine = process.returncode == 0 and answer | wanted == answer
         good &= fine
         print(f"lecteur {'qui garde sa connexion' if kind == 'keep' else 'qui rouvre'} : {answer}")
     return good and not damage(data)

@@ -37,6 +37,18 @@ class Run:
         return " ".join(f"{self.out} {self.err}".split())
 
 
+@dataclass(frozen=True)
+class Built:
+    """A data folder after its first run. Tests copy it before they change anything."""
+
+    data: Path
+    run: Run
+
+    @property
+    def public(self) -> Path:
+        return self.data / "releases" / "latest" / "public"
+
+
 def begin(
     data: Path, *arguments: str, limits: Callable[[], None] | None = None, **settings: str
 ) -> subprocess.Popen[str]:

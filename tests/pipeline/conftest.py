@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from vigie_runs import Run, vigie
+from vigie_runs import Built, vigie
 
 from sources.demo.generate import generate
 from sources.demo.truth import Truth
 
 COMMUNES = 60
 SMALL = {"VIGIE_DEMO_COMMUNES": str(COMMUNES)}
-
-
-@dataclass(frozen=True)
-class Built:
-    """A data folder after its first run. Tests copy it before they change anything."""
-
-    data: Path
-    run: Run
-
-    @property
-    def public(self) -> Path:
-        return self.data / "releases" / "latest" / "public"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,111 @@
+"""A run that goes wrong (a spoiled file, a kill, a full disk) leaves the last release as it was; the next one is good."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import resource
+import shutil
+import sqlite3
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from vigie_runs import Built, Run, begin, damage, leftovers, vigie
+
+from warehouse.duckdb_file import published_in
+
+KILLS = int(os.environ.get("VIGIE_TEST_KILLS", "3"))  # more by hand
+SEED = int(os.environ.get("VIGIE_TEST_SEED", str(time.time_ns() % 10**6)))  # moments change from one day to the next
+
+FILOSOFI_2017 = "4507225/base-filosofi-2017_XLSX.zip", "base-cc-filosofi-2017.xlsx"
+FILOSOFI_2018 = "5009236/base-cc-filosofi-2018_CSV_geo2021.zip", "cc_filosofi_2018_COM-geo2021.CSV"
+DISTRIBUTION_2018 = "5009218/indic-struct-distrib-revenu-2018.zip", "FILO2018_DISP_DEP.csv"
+POPULATIONS_2019 = "6011070/donnees_communes_2019.zip", "donnees_communes.csv"
+
+
+def site(data: Path) -> Path:
+    """The folder that stands for the producers' sites."""
+    (done,) = (data / "stage" / "demo").glob("*/DONE")
+    return done.parent
+
+
+def change(data: Path, address: tuple[str, str], edit: Callable[[bytes], bytes]) -> None:
+    """Publishes another content at the producer's address: one member of an archive is edited."""
+    path = site(data) / "www.insee.fr" / "fr" / "statistiques" / "fichier" / address[0]
+    path.write_bytes(with_member(path.read_bytes(), address[1], edit))
+
+
+def with_member(archive: bytes, member: str, edit: Callable[[bytes], bytes]) -> bytes:
+    """The archive with one of its members edited. The edit must change something."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as before, zipfile.ZipFile(written, "w") as after:
+        for entry in before.infolist():
+            content = before.read(entry)
+            if entry.filename == member:
+                edited = edit(content)
+                assert edited != content
+                content = edited
+            after.writestr(entry, content)
+    return written.getvalue()
+
+
+def cell(line: int, column: str, text: str) -> Callable[[bytes], bytes]:
+    """Edits one cell of a file separated by semicolons; lines are counted as a person does, the header is 1."""
+
+    def edit(content: bytes) -> bytes:
+        rows = [row.split(b";") for row in content.split(b"\r\n" if b"\r\n" in content else b"\n")]
+        names = [name.decode("utf-8-sig") for name in rows[0]]
+        rows[line - 1][names.index(column)] = text.encode()
+        return (b"\r\n" if b"\r\n" in content else b"\n").join(b";".join(row) for row in rows)
+
+    return edit
+
+
+def fails(run: Run, data: Path, before: str, *said: str) -> None:
+    """The run ended with 1 and these words; what was published is as it was."""
+    assert run.code == 1, run.text
+    assert "Traceback" not in run.text and "Blocking asset check" not in run.text, run.text
+    for words in said:
+        assert words in run.text
+    assert f"Rien de nouveau n'a été publié (la publication {before} reste en place)" in run.text
+    assert damage(data) == []
+    assert os.readlink(data / "releases" / "latest") == before == published_in(data / "vigie.duckdb")
+    assert vigie(data, "sql", "SELECT count(*) FROM v_pauvrete_commune").code == 0
+
+
+# --- spoiled files
+
+
+def test_files_that_cannot_be_read_are_named_and_nothing_is_published(
+    copied: Callable[..., Path], small: dict[str, str]
+) -> None:
+    """Four of them at once: each is told, with its place; none hides the others."""
+    data = copied()
+    before = os.readlink(data / "releases" / "latest")
+    good = data.parent / "good"
+    shutil.copytree(site(data), good)
+    renamed = b'<sheet name="DEP"', b'<sheet name="Feuil4"'
+    change(data, FILOSOFI_2017, lambda b: with_member(b, "xl/workbook.xml", lambda x: x.replace(*renamed)))
+    change(data, FILOSOFI_2018, lambda b: b + b.splitlines(keepends=True)[5])
+    change(data, DISTRIBUTION_2018, cell(3, "D118", "environ 9000"))
+    change(data, POPULATIONS_2019, lambda b: b.replace(b";PMUN;", b";POPULATION;"))
+    run = vigie(data, "run", **small)
+    fails(run, data, before)
+    for place, words in {
+        "insee_filosofi_cc 2017 (fichier base-cc-filosofi-2017.xlsx, feuille DEP)": "Feuil4",
+        "insee_filosofi_cc 2018-csv (fichier cc_filosofi_2018_COM-geo2021.CSV": "",
+        "insee_filosofi_distribution 2018 (fichier FILO2018_DISP_DEP.csv, ligne 3, colonne D118)": "environ 9000",
+        "insee_populations_legales 2019 (fichier donnees_communes.csv": "PMUN",
+    }.items():
+        assert place in run.text, run.text
+        assert words in run.text.split(place)[1].split("À faire")[0]
+    # the producer puts its files right
+    shutil.rmtree(site(data))
+    shutil.move(good, next((data / "stage" / "demo").iterdir() if any((data / "stage" / "demo").iterdir()) else iter([data / "stage" / "demo" / "x"])))
+    again = vigie(data, "run", **small)
+    assert again.code == 0, again.text
+    assert damage(data) == [] == leftovers(data)
