@@ -488,7 +488,7 @@ def published_table(found: pl.DataFrame, indicators: Mapping[tuple[str, str], st
             pl.col("territories", "compared", "max_abs_difference", "tolerance").max(),
             pl.col("outside").sum(),
             pl.col("status").first(),
-            pl.col("cause_fr").drop_nulls().unique(maintain_order=True).str.join(" ; "),
+            pl.col("cause_fr").drop_nulls().str.split(" ; ").explode().unique(maintain_order=True).str.join(" ; "),
         )
         .with_columns(pl.col("cause_fr").replace("", None))
     )

@@ -124,7 +124,14 @@ def published(spec: Published, variables: Variables) -> pl.DataFrame:
         )
         for (year,), block in done.group_by("year"):
             parts[int(str(year)), age] = block.sort("territory_id")
-    return pl.concat([parts[key] for key in sorted(parts)])
+    return pl.concat([parts[key] for key in sorted(parts)]) if parts else _coded(_nothing())
+
+
+def _nothing() -> pl.DataFrame:
+    """No row: the years asked for have no edition of the sources."""
+    numbers = dict.fromkeys(("value", "lower", "upper", "weight"), pl.Float64)
+    small = {"territory_id": pl.UInt32, "year": pl.Int16, "masked_parts": pl.Int32, "cog_year_source": pl.Int16}
+    return pl.DataFrame(schema={c: (numbers | small).get(c, pl.String) for c in COLUMNS})
 
 
 def _weighted(rows: pl.DataFrame, variables: Variables, weight: str | None) -> pl.DataFrame:

@@ -66,8 +66,10 @@ def _raw(workspace: Workspace) -> dg.AssetsDefinition:
         failed = [o for o in outcomes if o.kind == "failed"]
         if failed:
             raise dg.Failure("\n".join(str(o.error) for o in failed), allow_retries=acquisition.may_recover(failed))
-        for source_id, report in acquisition.acquisition_report(outcomes).items():
-            yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=report)
+        reports = acquisition.acquisition_report(outcomes)
+        for source_id in sorted(chosen):
+            shown = reports.get(source_id, {"éditions": 0})
+            yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=shown)
 
     return acquire
 
@@ -86,8 +88,10 @@ def _core(workspace: Workspace, source: Source, partitions: dg.PartitionsDefinit
         kinds={"polars", "parquet"},
     )
     def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        # a run over a range of partitions shows that range to assets without partitions too
-        years = {int(key) for key in context.partition_keys} if partitions else None
+        # a run over a range of partitions shows that range to assets without partitions too; a run started without
+        # any partition reads every year
+        asked = partitions and (context.has_partition_key or context.has_partition_key_range)
+        years = {int(key) for key in context.partition_keys} if asked else None
         report = acquisition.parse(workspace, source, years)
         if report.errors:
             raise dg.Failure("\n".join(str(e) for e in report.errors), allow_retries=False)

@@ -46,6 +46,17 @@ def settings_from(**flags: object) -> Settings:
         raise typer.Exit(USAGE) from error
 
 
+def held(data: Path | None, profile: str | None) -> Workspace:
+    """The workspace of a folder already in use: fictional or real as its marker says, unless told otherwise."""
+    settings = settings_from(data=data, profile=profile)
+    marker = settings.data / "PROFILE"
+    if profile is None and "VIGIE_PROFILE" not in os.environ and marker.exists():
+        demo = marker.read_text(encoding="utf-8").strip() == "demo"
+        real = "mirror" if settings.mirror else "live"
+        settings = settings_from(data=data, profile="demo" if demo else real)
+    return Workspace(settings)
+
+
 def published_file(workspace: Workspace) -> Path:
     """The published DuckDB file; exits with code 1 and what to do when there is none."""
     path = workspace.data / "vigie.duckdb"
@@ -79,7 +90,7 @@ def check(data: DataOption = None, profile: ProfileOption = None) -> None:
     """Les contrôles, sur la candidate la plus récente ou, à défaut, sur la publication."""
     from pipelines.running import check_newest
 
-    raise typer.Exit(check_newest(Workspace(settings_from(profile=profile, data=data)), out))
+    raise typer.Exit(check_newest(held(data, profile), out))
 
 
 @app.command()
@@ -91,7 +102,7 @@ def status(
     """Sources, éditions, dernière exécution, contrôles en échec, ce qui est plus récent chez les producteurs."""
     from pipelines.running import show_status
 
-    raise typer.Exit(show_status(Workspace(settings_from(profile=profile, data=data)), out, offline=offline))
+    raise typer.Exit(show_status(held(data, profile), out, offline=offline))
 
 
 @app.command()

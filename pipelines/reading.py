@@ -189,7 +189,10 @@ def _brief(shown: str | None) -> str:
 
 def show_releases(workspace: Workspace, out: Console) -> int:
     """Prints the releases of the data folder."""
-    table = Table("Publication", "Créée le", "Lignes", "Indicateurs", "Ajoutées", "Modifiées", "Retirées", "")
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("Publication", no_wrap=True)  # what rollback and diff ask for
+    for heading in ("Créée le", "Lignes", "Indicateurs", "Ajoutées", "Modifiées", "Retirées", ""):
+        table.add_column(heading)
     for release in Releases(workspace.data).list():
         counts = (release.rows, release.indicators, release.added, release.changed, release.removed)
         table.add_row(

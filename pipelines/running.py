@@ -14,10 +14,11 @@ from rich.table import Table
 from pipelines.progress import Terminal
 from pipelines.stages import publication
 from pipelines.stages.acquisition import client
-from pipelines.workspace import ROOT, Workspace
+from pipelines.workspace import ROOT, Workspace, WorkspaceError
 from warehouse.release import ReleaseError, Releases
 
 DONE, FAILED, USAGE = 0, 1, 2
+REFUSED = "pipelines.workspace.WorkspaceError: "  # how Dagster reports a wrong use met inside a step
 
 
 def instance_environment(workspace: Workspace) -> dict[str, str]:
@@ -76,6 +77,8 @@ def _execute(workspace: Workspace) -> list[tuple[str, str]]:
     failed: list[tuple[str, str]] = []
     for event in result.get_step_failure_events():
         message = _message(event.step_failure_data)
+        if message.startswith(REFUSED):
+            raise WorkspaceError(message.removeprefix(REFUSED))
         if "blocking asset check" not in message:  # told below, check by check
             failed.append((event.step_key or "?", message))
     failed.extend(("contrôle " + r.check_id, r.message()) for r in publication.blocking_results(workspace))
@@ -107,6 +110,8 @@ def _summary(workspace: Workspace, out: Console) -> None:
     for outcome in workspace.outcomes:
         if outcome.kind == "changed":
             out.print(f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False)
+    for told in workspace.replaced:
+        out.print(f"Remplacée à son adresse : {told}", highlight=False, soft_wrap=True)
     absent: dict[str, list[str]] = {}
     for outcome in workspace.outcomes:
         if outcome.kind == "not_published":
@@ -166,10 +171,10 @@ def show_status(workspace: Workspace, out: Console, *, offline: bool) -> int:
 
 def roll_back(workspace: Workspace, release_id: str, out: Console, err: Console) -> int:
     """Publishes a past release again."""
-    workspace.lock()
     try:
+        workspace.lock()
         Releases(workspace.data).rollback(release_id)
-    except ReleaseError as error:
+    except (ReleaseError, WorkspaceError) as error:
         err.print(f"[red]{error}[/red]", highlight=False)
         return USAGE
     out.print(f"{release_id} est de nouveau publiée : {workspace.data / 'vigie.duckdb'}", highlight=False)

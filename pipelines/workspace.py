@@ -41,6 +41,7 @@ class Workspace:
     progress: Reporter = field(default_factory=Silent)
     # what the stages of a run hand over, and what its summary says
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    replaced: list[str] = field(default_factory=list[str])  # editions whose address now serves another one
     correspondences: dict[tuple[int, str], Any] = field(default_factory=dict[tuple[int, str], Any])
     candidate: Candidate | None = None
     results: list[CheckResult] = field(default_factory=list[CheckResult])

@@ -44,6 +44,7 @@ class Edition(BaseModel):
     layout: str = "default"  # which of the parser's layouts
     members: tuple[Member, ...] = ()
     issue: int = 1  # within a data year, the highest issue wins
+    reused_url: bool = False  # the producer serves each new edition at this same address
     note: str | None = None
 
 

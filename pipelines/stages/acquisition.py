@@ -16,7 +16,7 @@ from pipelines.workspace import Workspace, digest, in_pairs, refresh
 from sources.archive import members
 from sources.client import Client, Outcome
 from sources.description import Edition, Source, parser_of
-from sources.errors import BodyRefusedError, SourceError
+from sources.errors import BodyRefusedError, LayoutError, SourceError
 
 
 def client(workspace: Workspace) -> Client:
@@ -98,6 +98,7 @@ class ParseReport:
 
     written: list[str] = field(default_factory=list[str])
     kept: list[str] = field(default_factory=list[str])
+    replaced: list[str] = field(default_factory=list[str])  # another edition now stands at their address
     rows: int = 0
     seconds: float = 0.0
     sample: pl.DataFrame | None = None  # first rows of the newest edition
@@ -108,6 +109,7 @@ class ParseReport:
             "lignes": self.rows,
             "éditions lues": self.written,
             "éditions à jour": self.kept,
+            "remplacées à leur adresse": self.replaced,
             "secondes": round(self.seconds, 2),
         }
 
@@ -120,13 +122,16 @@ def parse(workspace: Workspace, source: Source, years: set[int] | None) -> Parse
     with workspace.progress.step(f"Lecture {source.source_id}", len(asked)) as step:
         for edition, fresh in zip(asked, in_pairs(lambda e: _refresh(workspace, source, e), asked), strict=True):
             step.advance(edition.edition)
-            if isinstance(fresh, SourceError):
+            if isinstance(fresh, LayoutError) and edition.reused_url:
+                report.replaced.append(f"{edition.edition} : {fresh}")
+            elif isinstance(fresh, SourceError):
                 report.errors.append(fresh)
             elif fresh is not None:
                 (report.written if fresh else report.kept).append(edition.edition)
                 target = workspace.core(source.source_id, edition.edition)
                 report.rows += pl.scan_parquet(target).select(pl.len()).collect().item()
                 report.sample = pl.scan_parquet(target).head(5).collect()
+    workspace.replaced += [f"{source.source_id} {told}" for told in report.replaced]
     report.seconds = time.monotonic() - started
     return report
 

@@ -16,7 +16,7 @@ from pipelines.stages import geography
 from pipelines.stages.checking import check_core, check_folder
 from pipelines.stages.observations import observation_path
 from pipelines.stages.reconciling import reconciled_lines, reconciliation_table
-from pipelines.workspace import ROOT, Workspace, replace_bytes, sweep
+from pipelines.workspace import ROOT, Workspace, WorkspaceError, replace_bytes, sweep
 from warehouse.catalogue import Catalogue, Indicator, indicator_table, load_catalogue, series_break_table
 from warehouse.coverage import coverage_of
 from warehouse.models import TABLES
@@ -179,13 +179,24 @@ def _published_results(workspace: Workspace) -> list[CheckResult]:
 
 
 def run_checks(workspace: Workspace, folder: Path, run_id: str) -> list[CheckResult]:
-    """Every check on a folder of tables, outside any run."""
-    return check_folder(workspace, folder, Run(run_id, datetime.now(UTC)))
+    """Every check on a folder of tables, outside any run; a candidate is compared with the published release."""
+    latest = Releases(workspace.data).latest()
+    previous = latest if latest is not None and latest.public != folder else None
+    for build in (geography.build_passage, geography.build_territories, geography.build_correspondences):
+        build(workspace)  # up to date unless other editions were read since
+    _, workspace.stale = reconciled_lines(workspace)
+    run = Run(run_id, datetime.now(UTC))
+    return [*check_core(workspace), *check_folder(workspace, folder, run, previous=previous)]
 
 
 def publish(workspace: Workspace) -> dict[str, Any]:
     """Publishes the candidate; nothing when nothing changed. Returns what to show."""
     candidate: Candidate | None = workspace.candidate
+    if candidate is None and not workspace.unchanged():
+        raise WorkspaceError(
+            "Publication : attendu une candidate construite et contrôlée dans la même exécution ; trouvé aucune. "
+            "À faire : relancer tout le travail (vigie run, ou le job build_release)."
+        )
     if candidate is None:
         latest = Releases(workspace.data).latest()
         return {"inchangé": True, "publication": latest.release_id if latest else None}
@@ -216,7 +227,7 @@ def conclusion(workspace: Workspace) -> str:
     )
     lines = [
         f"Publiée : {latest.release_id}" + (f" ({latest.notice})" if latest.notice else ""),
-        f"  {latest.rows:,} valeurs de {latest.indicators} indicateurs{moved}".replace(",", " "),
+        f"  {latest.rows:,} lignes, {latest.indicators} indicateurs{moved}".replace(",", " "),
         f"  {len(workspace.results)} contrôles : {len(workspace.results) - len(warnings)} réussis, "
         f"{len(warnings)} avertissement(s).",
         *(f"    {w.message()}" for w in warnings),
@@ -241,12 +252,11 @@ def blocking_results(workspace: Workspace) -> list[CheckResult]:
 def last_run(workspace: Workspace) -> list[str]:
     """What is published and which checks failed at the last run (French)."""
     latest = Releases(workspace.data).latest()
-    lines = [
-        f"Publication en vigueur : {latest.release_id}, créée le {latest.created_at:%Y-%m-%d à %H:%M} UTC, "
-        f"{latest.rows:,} valeurs.".replace(",", " ")
-        if latest
-        else "Rien n'est publié."
-    ]
+    lines = ["Rien n'est publié."]
+    if latest is not None:
+        rows = f"{latest.rows:,}".replace(",", " ")
+        created = f"{latest.created_at:%Y-%m-%d à %H:%M} UTC"
+        lines = [f"Publication en vigueur : {latest.release_id}, créée le {created}, {rows} lignes."]
     kept = workspace.stage("quality_check.parquet")
     if kept.exists():
         results = pl.read_parquet(kept)

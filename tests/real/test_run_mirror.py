@@ -1,0 +1,123 @@
+"""The whole job on the stored real files, some years only: known figures, and faults of the producers' sites."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from vigie_runs import Built, Run, damage, leftovers, vigie
+
+pytestmark = pytest.mark.real
+
+YEARS = "2018-2020"
+QUICK = {"VIGIE_PROFILE": "mirror", "VIGIE_YEARS": YEARS, "VIGIE_ATTEMPTS": "2"}
+
+
+@pytest.fixture(scope="module")
+def built(mirror_server: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A data folder after one good run."""
+    data = tmp_path_factory.mktemp("mirror") / "data"
+    run = vigie(data, "run", VIGIE_MIRROR=mirror_server(), **QUICK)
+    assert run.code == 0, run.text
+    assert "Publiée : r0001-" in run.text and "fictives" not in run.text
+    return Built(data, run)
+
+
+@pytest.fixture
+def fresh(built: Built, tmp_path: Path) -> Path:
+    """A copy that has everything but the raw files: bodies travel again."""
+    data = tmp_path / "data"
+    aside = shutil.ignore_patterns("raw", "dagster", ".lock")
+    shutil.copytree(built.data, data, symlinks=True, ignore=aside, copy_function=os.link)
+    return data
+
+
+def rows(data: Path, query: str) -> list[tuple[float | str | None, ...]]:
+    run = vigie(data, "sql", "--csv", query)
+    assert run.code == 0, run.text
+    return pl.read_csv(run.out.encode()).rows()
+
+
+def series(data: Path, indicator: str, territory: str) -> list[tuple[float | str | None, ...]]:
+    return rows(
+        data,
+        f"SELECT year, value FROM observation WHERE indicator_id = '{indicator}' AND territory_id = '{territory}' "
+        "AND reference = '_Z' AND age = '_T' AND value IS NOT NULL ORDER BY year",
+    )
+
+
+def test_grigny_and_its_departement(built: Built) -> None:
+    assert series(built.data, "rev_tp60", "COM-91286") == [(2018, 45.0), (2019, 44.0), (2020, 43.0)]
+    assert series(built.data, "rev_med", "COM-91286") == [(2018, 13810.0), (2019, 13960.0), (2020, 14570.0)]
+    assert (2018, 28265.0) in series(built.data, "dem_pop", "COM-91286")
+    assert series(built.data, "rev_tp60", "DEP-91") == [(2018, 13.1), (2019, 13.3), (2020, 13.2)]
+    assert series(built.data, "rev_tp60", "REG-11")[:2] == [(2018, 15.3), (2019, 15.5)]
+
+
+def test_rank_among_communes_of_the_metropole(built: Built) -> None:
+    ranked = rows(
+        built.data,
+        "SELECT o.year, t.name, o.value FROM observation o JOIN territory t USING (territory_id) "
+        "WHERE indicator_id = 'rev_tp60_rang' AND o.value <= 2 AND o.year < 2020 ORDER BY o.year, o.value",
+    )
+    names = {year: [name for y, name, _ in ranked if y == year] for year in (2018, 2019)}
+    assert names[2018][0] == names[2019][0] == "Sainte-Foy-la-Grande"
+    assert "Grigny" in names[2018] and "Grigny" in names[2019]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("COM-91286", ("Grigny", "CA Grand Paris Sud", "Essonne", "Île-de-France", "France métropolitaine", "28 265")),
+        ("EPCI-200017846", ("200017846", "France métropolitaine")),
+        ("DEP-91", ("Essonne", "Île-de-France", "France métropolitaine", "13,2")),
+    ],
+)
+def test_portrait(built: Built, asked: str, shown: tuple[str, ...]) -> None:
+    run = vigie(built.data, "portrait", asked)
+    assert run.code == 0, run.text
+    for words in shown:
+        assert words in run.text.replace("\u202f", " ").replace("\xa0", " "), run.text
+    assert "fictives" not in run.text
+
+
+def test_sites_that_fail_are_named_and_the_release_stays(fresh: Path, mirror_server: Callable[..., str]) -> None:
+    """503 without end on one site, a page instead of an archive on another: both are told, nothing is published."""
+    before = os.readlink(fresh / "releases" / "latest")
+    run = vigie(fresh, "run", VIGIE_MIRROR=mirror_server("503:epcicom2021", "html:base-cc-filosofi-2019_XLSX"), **QUICK)
+    assert_refused(run, fresh, before)
+    assert "dgcl_epci 2021 : attendu" in run.text and "une réponse 503" in run.text
+    assert "insee_filosofi_cc 2019-geo2022 : attendu" in run.text and "HTML" in run.text
+
+
+def test_a_cut_body_is_resumed_and_nothing_changes(fresh: Path, mirror_server: Callable[..., str]) -> None:
+    before = os.readlink(fresh / "releases" / "latest")
+    faults = ("truncate:data_CAF_2019_IRIS:1", "reset:ensemble.xlsx:1", "503:commune2021.csv:1")
+    run = vigie(fresh, "run", VIGIE_MIRROR=mirror_server(*faults), **QUICK)
+    assert run.code == 0, run.text
+    assert f"Rien n'a changé depuis la publication {before}" in run.text
+    assert damage(fresh) == [] == leftovers(fresh)
+
+
+def test_a_changed_body_makes_a_new_release(fresh: Path, built: Built, mirror_server: Callable[..., str]) -> None:
+    """One byte more at the end of a csv: another body, hence another release, with the same figures."""
+    shutil.copytree(built.data / "raw", fresh / "raw")
+    before = os.readlink(fresh / "releases" / "latest")
+    run = vigie(fresh, "run", VIGIE_MIRROR=mirror_server("stale:data_CAF_2019_IRIS"), **QUICK)
+    assert run.code == 0, run.text
+    assert "modifiée chez le producteur : cnaf_iris 2019" in run.text
+    assert "0 ajoutées, 0 modifiées, 0 retirées" in run.text
+    assert os.readlink(fresh / "releases" / "latest") != before
+    assert damage(fresh) == [] == leftovers(fresh)
+
+
+def assert_refused(run: Run, data: Path, before: str) -> None:
+    assert run.code == 1, run.text
+    assert "Traceback" not in run.text
+    assert f"la publication {before} reste en place" in run.text
+    assert os.readlink(data / "releases" / "latest") == before
+    assert damage(data) == [] == leftovers(data)
