@@ -139,7 +139,8 @@ from pathlib import Path
 import duckdb
 
 database, stop, keep = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "keep"
-asked = "SELECT release_id, (SELECT bit_xor(hash(territory_id, value)) FROM observation WHERE year = ?) FROM v_publication"
+sum_up = "SELECT bit_xor(hash(territory_id, value)) FROM observation WHERE year = ?"
+asked = f"SELECT release_id, ({sum_up}) FROM v_publication"
 connection = duckdb.connect(database, read_only=True)
 seen, sums, queries = [], {}, 0
 print("open", flush=True)

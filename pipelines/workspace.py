@@ -78,6 +78,10 @@ class Workspace:
         """The asked editions that the core holds."""
         return [e for e in self.editions(source) if self.core(source.source_id, e.edition).exists()]
 
+    def raw_sha256(self, source: Source, edition: Edition) -> str:
+        """The raw file that the core frame was read from: not always the newest, when that one is another edition."""
+        return pl.read_parquet_metadata(self.core(source.source_id, edition.edition))["raw"]
+
     def claim(self) -> None:
         """Marks the data folder as fictional or real; refuses to mix the two.
 
@@ -151,10 +155,7 @@ class Workspace:
     def input_digest(self) -> str:
         """Digest of what the release is made of: raw bytes of each edition read, code, choices."""
         inputs = [
-            [s.source_id, e.edition, raw.sha256]
-            for s in self.sources.values()
-            for e in self.present(s)
-            if (raw := self.store.latest(s.source_id, e.edition)) is not None
+            [s.source_id, e.edition, self.raw_sha256(s, e)] for s in self.sources.values() for e in self.present(s)
         ]
         choices = [self.settings.cog, self.settings.years]
         return digest(json.dumps([inputs, choices, self.code_digest]))
@@ -182,8 +183,8 @@ def replace_bytes(target: Path, data: bytes) -> None:
     os.replace(temporary, target)
 
 
-def refresh(target: Path, fingerprint: str, make: Callable[[], pl.DataFrame]) -> bool:
-    """Writes `make()` as Parquet at `target` unless it is there with the same fingerprint.
+def refresh(target: Path, fingerprint: str, make: Callable[[], pl.DataFrame], **told: str) -> bool:
+    """Writes `make()` as Parquet at `target` unless it is there with the same fingerprint; `told` is kept with it.
 
     Returns True when it was written. The fingerprint is kept in the file's own metadata, so that the file and
     what it was made of cannot disagree, whatever moment the process is killed at.
@@ -192,7 +193,7 @@ def refresh(target: Path, fingerprint: str, make: Callable[[], pl.DataFrame]) ->
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    make().write_parquet(temporary, compression="lz4", metadata={"fingerprint": fingerprint})
+    make().write_parquet(temporary, compression="lz4", metadata={"fingerprint": fingerprint} | told)
     os.replace(temporary, target)
     return True
 

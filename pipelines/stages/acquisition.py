@@ -144,7 +144,7 @@ def _refresh(workspace: Workspace, source: Source, edition: Edition) -> bool | S
     target = workspace.core(source.source_id, edition.edition)
     fingerprint = digest(f"{raw.sha256} {edition.model_dump_json()} {workspace.parser_digest}")
     try:
-        return refresh(target, fingerprint, lambda: _read(workspace, source, edition, raw.sha256))
+        return refresh(target, fingerprint, lambda: _read(workspace, source, edition, raw.sha256), raw=raw.sha256)
     except SourceError as error:
         return error
 

@@ -129,30 +129,29 @@ def _territories(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
 
 def source_files(workspace: Workspace) -> pl.DataFrame:
     """The table `source_file`: one row per edition that the release was built from."""
-    rows: list[dict[str, Any]] = []
-    for source in workspace.sources.values():
-        for edition in workspace.present(source):
-            raw = workspace.store.latest(source.source_id, edition.edition)
-            if raw is not None:
-                rows.append(
-                    {
-                        "source_id": source.source_id,
-                        "edition": edition.edition,
-                        "title": source.title,
-                        "url": raw.url,
-                        "requested_url": raw.requested_url,
-                        "retrieved_at": raw.retrieved_at.astimezone(UTC).replace(tzinfo=None),
-                        "sha256": raw.sha256,
-                        "bytes": raw.bytes,
-                        "producer": f"{source.producer} (fictif)"
-                        if workspace.settings.profile == "demo"
-                        else source.producer,
-                        "licence": source.licence,
-                        "owner": source.owner,
-                        "diffusion": source.diffusion,
-                    }
-                )
-    return pl.DataFrame(rows, schema=TABLES["source_file"].schema())
+    fictional = " (fictif)" if workspace.settings.profile == "demo" else ""
+    asked = pl.DataFrame(
+        [
+            (
+                s.source_id,
+                e.edition,
+                workspace.raw_sha256(s, e),
+                s.title,
+                f"{s.producer}{fictional}",
+                s.licence,
+                s.owner,
+                s.diffusion,
+            )
+            for s in workspace.sources.values()
+            for e in workspace.present(s)
+        ],
+        schema=["source_id", "edition", "sha256", "title", "producer", "licence", "owner", "diffusion"],
+        orient="row",
+    )
+    served = workspace.store.history().unique(["source_id", "edition", "sha256"], keep="last", maintain_order=True)
+    rows = asked.join(served.drop("producer", "licence"), on=["source_id", "edition", "sha256"])
+    utc = pl.col("retrieved_at").dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return rows.with_columns(utc).select(TABLES["source_file"].names).cast(dict(TABLES["source_file"].schema()))  # pyright: ignore[reportArgumentType]
 
 
 def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
@@ -219,15 +218,14 @@ def conclusion(workspace: Workspace) -> str:
     if workspace.published is None:
         return f"Rien n'a changé depuis la publication {latest.release_id} : rien de nouveau n'est publié."
     warnings = [r for r in workspace.results if not r.passed]
-    moved = (
-        f" ; depuis {latest.previous_id} : {latest.added:,} ajoutées · {latest.changed:,} modifiées · "
-        f"{latest.removed:,} retirées"
-        if latest.previous_id
-        else " ; première publication de ce dossier"
-    )
+    moved = " ; première publication de ce dossier"
+    if latest.previous_id:
+        counts = (latest.added, latest.changed, latest.removed)
+        told = zip(map(_count, counts), ("ajoutées", "modifiées", "retirées"), strict=True)
+        moved = f" ; depuis {latest.previous_id} : " + ", ".join(" ".join(pair) for pair in told)
     lines = [
         f"Publiée : {latest.release_id}" + (f" ({latest.notice})" if latest.notice else ""),
-        f"  {latest.rows:,} lignes, {latest.indicators} indicateurs{moved}".replace(",", " "),
+        f"  {_count(latest.rows)} lignes, {latest.indicators} indicateurs{moved}",
         f"  {len(workspace.results)} contrôles : {len(workspace.results) - len(warnings)} réussis, "
         f"{len(warnings)} avertissement(s).",
         *(f"    {w.message()}" for w in warnings),
@@ -254,9 +252,8 @@ def last_run(workspace: Workspace) -> list[str]:
     latest = Releases(workspace.data).latest()
     lines = ["Rien n'est publié."]
     if latest is not None:
-        rows = f"{latest.rows:,}".replace(",", " ")
         created = f"{latest.created_at:%Y-%m-%d à %H:%M} UTC"
-        lines = [f"Publication en vigueur : {latest.release_id}, créée le {created}, {rows} lignes."]
+        lines = [f"Publication en vigueur : {latest.release_id}, créée le {created}, {_count(latest.rows)} lignes."]
     kept = workspace.stage("quality_check.parquet")
     if kept.exists():
         results = pl.read_parquet(kept)
@@ -270,6 +267,10 @@ def last_run(workspace: Workspace) -> list[str]:
             for r in failed.iter_rows(named=True)
         ]
     return lines
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def _keep(workspace: Workspace, results: list[CheckResult]) -> None:
