@@ -33,7 +33,7 @@ class Run:
 
     @property
     def text(self) -> str:
-        """All that a person saw, on one line: a terminal may cut lines anywhere."""
+        """All that a person saw, on one line, all spaces alike: a terminal may cut lines anywhere."""
         return " ".join(f"{self.out} {self.err}".split())
 
 
