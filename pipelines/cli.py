@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from pipelines.settings import Settings
 from pipelines.workspace import ROOT, Workspace, WorkspaceError
@@ -42,7 +43,9 @@ def settings_from(**flags: object) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(str(p) for p in problem["loc"])
-            err.print(f"[red]Réglage {name} :[/red] {problem['msg']} (trouvé : {problem['input']!r})")
+            err.print(
+                f"[red]Réglage {name} :[/red] {escape(problem['msg'])} (trouvé : {escape(repr(problem['input']))})"
+            )
         raise typer.Exit(USAGE) from error
 
 
@@ -80,7 +83,7 @@ def run(
     try:
         code = run_job(workspace, out, err)
     except WorkspaceError as error:
-        err.print(f"[red]{error}[/red]")
+        err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         raise typer.Exit(USAGE) from error
     raise typer.Exit(code)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.workspace import Workspace
@@ -36,24 +37,24 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
 
 def run_query(path: Path, query: str, out: Console, err: Console, *, csv: bool) -> int:
     """Prints a query's rows; returns the exit code."""
-    with connect(path) as connection:
-        try:
+    try:
+        with connect(path) as connection:
             relation = connection.sql(query)
-        except duckdb.Error as error:
-            err.print(f"[red]Requête refusée :[/red] {error}", highlight=False)
-            return 2
-        if relation is None:
-            return 0
-        if csv:
-            relation.pl().write_csv(sys.stdout)
-            return 0
-        rows = relation.limit(DISPLAY_ROWS + 1).fetchall()
-        table = Table(*relation.columns)
-        for row in rows[:DISPLAY_ROWS]:
-            table.add_row(*("" if v is None else str(v) for v in row))
-        out.print(table)
-        if len(rows) > DISPLAY_ROWS:
-            out.print(f"{DISPLAY_ROWS} premières lignes ; --csv pour toutes.")
+            if relation is None:
+                return 0
+            if csv:
+                relation.pl().write_csv(sys.stdout)
+                return 0
+            columns, rows = relation.columns, relation.limit(DISPLAY_ROWS + 1).fetchall()
+    except duckdb.Error as error:
+        err.print(f"[red]Requête refusée :[/red] {escape(str(error))}", highlight=False)
+        return 2
+    table = Table(*map(escape, columns))
+    for row in rows[:DISPLAY_ROWS]:
+        table.add_row(*("" if v is None else escape(str(v)) for v in row))
+    out.print(table)
+    if len(rows) > DISPLAY_ROWS:
+        out.print(f"{DISPLAY_ROWS} premières lignes ; --csv pour toutes.")
     return 0
 
 
@@ -63,22 +64,14 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
         found = _find(connection, asked)
         if len(found) != 1:
             if not found:
-                err.print(f"Aucun territoire « {asked} ». Attendu un identifiant (COM-91286) ou un nom exact.")
+                err.print(f"Aucun territoire « {escape(asked)} ». Attendu un identifiant (COM-91286) ou un nom exact.")
             else:
-                err.print(f"Plusieurs territoires répondent à « {asked} » : préciser l'identifiant.")
+                err.print(f"Plusieurs territoires répondent à « {escape(asked)} » : préciser l'identifiant.")
                 for identifier, name, level in found[:20]:
                     err.print(f"  {identifier}  {name} ({LEVEL_LABELS.get(level, level)})", highlight=False)
             return 2
         territory, name, level = found[0]
-        above = connection.execute(
-            """
-            SELECT m.parent_id, t.name, t.level FROM territory_member m
-            JOIN territory t ON t.territory_id = m.parent_id
-            WHERE m.child_id = $id AND t.level IN ('COM', 'EPCI', 'DEP', 'REG', 'METRO')
-            ORDER BY list_position(['COM', 'EPCI', 'DEP', 'REG', 'METRO'], t.level)
-            """,
-            {"id": territory},
-        ).fetchall()
+        above = _above(connection, territory)
         columns: list[tuple[str, str]] = [(territory, level), *((a, higher) for a, _, higher in above)]
         out.print(f"\n[bold]{name}[/bold] ({LEVEL_LABELS.get(level, level)}, {territory})")
         notice = connection.execute("SELECT notice FROM release ORDER BY created_at DESC LIMIT 1").fetchone()
@@ -110,6 +103,28 @@ def _find(connection: duckdb.DuckDBPyConnection, asked: str) -> list[tuple[str, 
         WHERE lower(strip_accents(name)) = lower(strip_accents($asked)) ORDER BY territory_id
         """,
         {"asked": asked},
+    ).fetchall()
+
+
+def _above(connection: duckdb.DuckDBPyConnection, territory: str) -> list[tuple[str, str, str]]:
+    """(identifier, name, level) of the territories that hold this one, the smallest first."""
+    return connection.execute(
+        """
+        WITH own AS (FROM territory WHERE territory_id = $id), communes AS (
+            SELECT child_id FROM territory_member WHERE parent_id = $id AND child_id LIKE 'COM-%'
+            UNION ALL SELECT parent_id FROM territory_member WHERE child_id = $id AND parent_id LIKE 'COM-%'
+            UNION ALL SELECT $id
+        ), found AS (
+            SELECT unnest([epci_id, departement_id, region_id]) AS territory_id FROM own
+            UNION SELECT parent_id FROM territory_member WHERE child_id = $id AND parent_id LIKE 'COM-%'
+            UNION SELECT m.parent_id FROM territory_member m JOIN communes c ON c.child_id = m.child_id
+                  WHERE m.parent_id = 'METRO-FM' AND $id <> 'METRO-FM'
+        )
+        SELECT t.territory_id, t.name, t.level FROM territory t JOIN found USING (territory_id)
+        WHERE t.territory_id <> $id
+        ORDER BY list_position(['COM', 'EPCI', 'DEP', 'REG', 'METRO'], t.level)
+        """,
+        {"id": territory},
     ).fetchall()
 
 
@@ -210,7 +225,7 @@ def show_diff(workspace: Workspace, first: str, second: str, out: Console, err: 
     try:
         changes = Releases(workspace.data).diff(first, second)
     except ReleaseError as error:
-        err.print(f"[red]{error}[/red]", highlight=False)
+        err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         return 2
     out.print(changes.markdown(), highlight=False)
     return 0

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.progress import Terminal
@@ -47,12 +48,12 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
     _summary(workspace, out)
     if failures:
         for step, message in failures:
-            err.print(f"\n[red]Échec de {step}[/red]\n{message}", highlight=False)
+            err.print(f"\n[red]Échec de {step}[/red]\n{escape(message)}", highlight=False)
         latest = Releases(workspace.data).latest()
         kept = f"la publication {latest.release_id} reste en place" if latest else "rien n'est publié"
         err.print(f"\nRien de nouveau n'a été publié ({kept}). Durée : {seconds:.1f} s.", highlight=False)
         return FAILED
-    out.print(publication.conclusion(workspace), highlight=False, soft_wrap=True)
+    out.print(escape(publication.conclusion(workspace)), highlight=False, soft_wrap=True)
     out.print(f"Durée : {seconds:.1f} s.", highlight=False)
     return DONE
 
@@ -111,7 +112,7 @@ def _summary(workspace: Workspace, out: Console) -> None:
         if outcome.kind == "changed":
             out.print(f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False)
     for told in workspace.replaced:
-        out.print(f"Remplacée à son adresse : {told}", highlight=False, soft_wrap=True)
+        out.print(f"Remplacée à son adresse : {escape(told)}", highlight=False, soft_wrap=True)
     absent: dict[str, list[str]] = {}
     for outcome in workspace.outcomes:
         if outcome.kind == "not_published":
@@ -131,7 +132,7 @@ def check_newest(workspace: Workspace, out: Console) -> int:
     results = publication.run_checks(workspace, folder, "vigie check")
     failed = [r for r in results if not r.passed]
     for result in failed:
-        out.print(result.message(), highlight=False)
+        out.print(escape(result.message()), highlight=False)
     critical = [r for r in failed if r.severity == "critical"]
     out.print(
         f"{len(results)} contrôles sur {folder.parent.name} : {len(results) - len(failed)} réussis, "
@@ -175,7 +176,7 @@ def roll_back(workspace: Workspace, release_id: str, out: Console, err: Console)
         workspace.lock()
         Releases(workspace.data).rollback(release_id)
     except (ReleaseError, WorkspaceError) as error:
-        err.print(f"[red]{error}[/red]", highlight=False)
+        err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         return USAGE
     out.print(f"{release_id} est de nouveau publiée : {workspace.data / 'vigie.duckdb'}", highlight=False)
     return DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -37,8 +38,8 @@ class Settings(BaseSettings):
     def _years_are_a_range(cls, text: str | None) -> str | None:
         if text is None:
             return None
-        first, _, last = text.partition("-")
-        if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+        years = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", text)
+        if years is None or int(years[1]) > int(years[2] or years[1]):
             raise ValueError(f"attendu une année ou un intervalle comme 2014-2021 ; trouvé « {text} »")
         return text
 
