@@ -118,9 +118,7 @@ def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.Asset
     @dg.asset(key=["geography", "correspondence"], group_name="geographie", deps=[territory], kinds={"polars"})
     def correspondence() -> dg.MaterializeResult:
         """For each COG year: which published territories are a reference territory, which communes compose it."""
-        shown = _described(geography.build_correspondences(workspace))
-        publication.begin_checks(workspace)
-        return shown
+        return _described(geography.build_correspondences(workspace))
 
     return [passage, territory, correspondence]
 

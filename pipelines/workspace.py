@@ -6,9 +6,8 @@ import fcntl
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +47,6 @@ class Workspace:
     stale: list[str] = field(default_factory=list[str])  # declared exceptions that no longer occur
     published: str | None = None
     _lock: IO[str] | None = None
-    _aside: dict[str, Future[Any]] = field(default_factory=dict[str, "Future[Any]"])
 
     @property
     def data(self) -> Path:
@@ -124,19 +122,6 @@ class Workspace:
         handle.write(f"{os.getpid()}\n")
         handle.flush()
         self._lock = handle
-
-    def begin(self, **work: Callable[[], Any]) -> None:
-        """Starts work whose results are needed later, one after the other in one thread beside the run's."""
-        # a thread of pure Python would make each short call of the other one wait for 5 ms
-        sys.setswitchinterval(0.0002)
-        aside = ThreadPoolExecutor(1)
-        self._aside = {name: aside.submit(make) for name, make in work.items()}
-        aside.shutdown(wait=False)
-
-    def result(self, name: str, make: Callable[[], Result]) -> Result:
-        """The result of work begun under that name, else of `make`, called now."""
-        begun = self._aside.pop(name, None)
-        return make() if begun is None else begun.result()
 
     def unchanged(self) -> bool:
         """Whether the published release is made of these very inputs, code and choices."""

@@ -11,7 +11,7 @@ import polars as pl
 from methods import indicators as methods
 from methods.settle import CODES, SETTLED, VariableRule, settle
 from pipelines.stages import geography
-from pipelines.workspace import Workspace, digest, fingerprint_of, refresh
+from pipelines.workspace import Workspace, digest, fingerprint_of, in_pairs, refresh
 from sources.description import Edition, Source
 from warehouse.catalogue import Catalogue, Indicator, load_catalogue, variable_rules
 
@@ -39,9 +39,11 @@ def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
     asked = editions_to_settle(workspace, source) if rules else []
     written: list[str] = []
     with workspace.progress.step(f"Géographie {source.source_id}", len(asked)) as step:
-        for edition in asked:
+        for edition, fresh in zip(
+            asked, in_pairs(lambda e: _refresh_settled(workspace, source, e, rules), asked), strict=True
+        ):
             step.advance(edition.edition)
-            if _refresh_settled(workspace, source, edition, rules):
+            if fresh:
                 written.append(edition.edition)
     return {
         "éditions": [e.edition for e in asked],
@@ -77,9 +79,12 @@ def observe(workspace: Workspace, theme: str) -> dict[str, Any]:
     fingerprint = _inputs(workspace, catalogue)
     rows: dict[str, int] = {}
     with workspace.progress.step(f"Indicateurs {theme}", len(chosen)) as step:
-        for indicator in sorted(chosen, key=lambda i: hasattr(i.compute, "of")):  # those that rest on others last
-            step.advance(indicator.id)
-            rows[indicator.id] = _refresh_rows(workspace, catalogue, indicator, fingerprint)
+        for derived in (False, True):  # an indicator that rests on another comes after it
+            group = [i for i in chosen if hasattr(i.compute, "of") == derived]
+            sizes = in_pairs(lambda i: _refresh_rows(workspace, catalogue, i, fingerprint), group)
+            for indicator, size in zip(group, sizes, strict=True):
+                step.advance(indicator.id)
+                rows[indicator.id] = size
     return {"lignes": sum(rows.values()), "lignes par indicateur": rows}
 
 

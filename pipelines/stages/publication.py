@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,14 +41,6 @@ def prepare(workspace: Workspace) -> list[str]:
     return done
 
 
-def begin_checks(workspace: Workspace) -> None:
-    """Starts what only needs the core frames and keeps one core busy: their checks and reconciliations."""
-    if not workspace.unchanged():
-        workspace.begin(
-            **{"core checks": lambda: check_core(workspace), "reconciliation": lambda: reconciled_lines(workspace)}
-        )
-
-
 def build_candidate(workspace: Workspace) -> dict[str, Any]:
     """Writes every table of a new release but the two that tell of its checks; returns what to show.
 
@@ -63,7 +56,11 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
     candidate = releases.candidate(inputs, git_commit=_commit(), notice=FICTION if demo else None)
     catalogue = load_catalogue()
     territories = _territories(workspace, catalogue)
-    with workspace.progress.step("Candidate", len(catalogue.indicators)) as step:
+    with (
+        workspace.progress.step("Candidate", len(catalogue.indicators)) as step,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        reconciled = aside.submit(reconciliation_table, workspace, catalogue)
         candidate.write("territory", territories)
         candidate.write("territory_member", geography.read(workspace, "territory_member"))
         candidate.write("passage", geography.read(workspace, "passage"))
@@ -81,7 +78,7 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
                 for block in rows.drop("level").iter_slices(BLOCK_ROWS):
                     writer.write(_identified(block, ranks["territory_id"]))
         candidate.write("coverage", pl.concat(coverage))
-        candidate.write("reconciliation", reconciliation_table(workspace, catalogue))
+        candidate.write("reconciliation", reconciled.result())
     workspace.candidate = candidate
     changes = candidate.changes
     return {
@@ -160,7 +157,7 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     if candidate is None:
         return _published_results(workspace)
     run = Run(run_id, datetime.now(UTC))
-    core = workspace.result("core checks", lambda: check_core(workspace))
+    core = check_core(workspace)
     results = [replace(r, run_id=run.run_id, checked_at=run.checked_at) for r in core]
     results += check_folder(workspace, candidate.public, run, previous=candidate.previous)
     candidate.write("quality_check", to_frame(results).with_columns(pl.col("checked_at").dt.replace_time_zone(None)))

@@ -15,7 +15,7 @@ from warehouse.catalogue import Catalogue, PublishedForm, RatioForm
 
 def reconciliation_table(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
     """The table `reconciliation`: one row per indicator, level, edition and year that the producer publishes."""
-    lines, workspace.stale = workspace.result("reconciliation", lambda: reconciled_lines(workspace))
+    lines, workspace.stale = reconciled_lines(workspace)
     return reconcile.published_table(lines, _served(catalogue))
 
 
