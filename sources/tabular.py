@@ -128,7 +128,7 @@ def read_delimited(
     kept (those present). Row n of the frame is line n + 2 of the file. Raises LayoutError when the file is
     not such a table or a required column is missing.
     """
-    text = decode(data)
+    text = decode(data).rstrip("\r\n")  # blank lines at the end say nothing
     first = text.split("\n", 1)[0]
     if separator is None:
         separator = max(";\t,", key=first.count)

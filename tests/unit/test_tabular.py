@@ -380,3 +380,10 @@ def test_a_variable_given_twice_is_refused() -> None:
 def test_an_edition_without_a_table_is_refused() -> None:
     with pytest.raises(LayoutError, match="aucune variable"):
         assemble(SOURCE, EDITION, [])
+
+
+def test_blank_lines_at_the_end_are_no_rows() -> None:
+    """A producer's file may end with one line feed more than the day before."""
+    plain = read_delimited(SOURCE, EDITION, b"A;B\n1;2\n", name="f.csv", required=["A"])
+    assert read_delimited(SOURCE, EDITION, b"A;B\n1;2\n\r\n\n", name="f.csv", required=["A"]).equals(plain)
+    assert plain.height == 1
