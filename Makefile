@@ -26,7 +26,7 @@ run: setup
 	@$(BIN)/vigie run
 
 test: setup lint types
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -48,4 +48,4 @@ lock:
 	uv pip compile pyproject.toml --extra dev --universal --no-strip-extras --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock
 
 clean:
-	rm -rf $(VENV) data
+	rm -rf $(VENV) data site

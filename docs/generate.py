@@ -1,7 +1,8 @@
-"""Writes the generated pages of this folder: dictionnaire.md, and reconciliation.md from what is published.
+"""Writes the generated pages of this folder (dictionnaire.md, and reconciliation.md from what is published), then the
+site that holds them, the guides, and a page per indicator and per source.
 
-Run by `make docs`. A published country that is fictional leaves reconciliation.md as it is: that page holds the
-figures of the real one.
+Run by `make docs`. A published country that is fictional leaves reconciliation.md as it is, and its coverage is shown
+nowhere: these pages hold the figures of the real one.
 """
 
 from __future__ import annotations
@@ -12,58 +13,43 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
+from docs.pages import Site
+from docs.site import build
 from expectations.editions import CAUSES, render_table
 from pipelines.settings import Settings
 from sources.description import load_sources
-from warehouse.catalogue import Catalogue, Indicator, load_catalogue
-from warehouse.models import CODELISTS
+from warehouse.catalogue import load_catalogue
 from warehouse.package import dictionary_markdown
 from warehouse.release import Release, Releases
 
 FOLDER = Path(__file__).parent
+SITE = FOLDER.parent / "site"
 DONE, FAILED, USAGE = 0, 1, 2
 
 
-def generate(data: Path, folder: Path = FOLDER) -> int:
-    """Writes the pages into `folder` from what is published in `data`; says in French what it did.
+def generate(data: Path, folder: Path = FOLDER, output: Path = SITE) -> int:
+    """Writes the pages into `folder` and the site into `output`; says in French what it did.
 
-    Returns the exit code: 1, and nothing written, when nothing is published there.
+    What is published comes from `data`. Returns the exit code: 1 when a link of the site leads nowhere.
     """
-    release = Releases(data).latest()
-    if release is None:
-        print(f"Rien n'est publié dans {data}. À faire : lancer « vigie run », ou donner VIGIE_DATA.", file=sys.stderr)
-        return FAILED
-    _write(folder / "dictionnaire.md", dictionary_page(load_catalogue()))
+    release = real_release(data)
+    _write(folder / "dictionnaire.md", dictionary_markdown())
     page = folder / "reconciliation.md"
-    if release.notice:
-        print(f"{page} : laissée telle quelle, la publication {release.release_id} est fictive.")
+    if release is None:
+        print(f"{page} : laissée telle quelle, rien de réel n'est publié dans {data} (voir VIGIE_DATA).")
     else:
         _write(page, reconciliation_page(release))
+    if build(Site(load_catalogue(), load_sources(), release), output):
+        print(f"{output} : attendu un site sans avertissement ; voir les lignes ci-dessus.", file=sys.stderr)
+        return FAILED
+    print(f"{output}/index.html : écrit, à ouvrir dans un navigateur.")
     return DONE
 
 
-def dictionary_page(catalogue: Catalogue) -> str:
-    """The dictionary of tables, views and codes, then one line per indicator of the catalogue."""
-    titles = {s.source_id: s.title for s in load_sources().values()}
-    lines = [dictionary_markdown().rstrip(), "", "## Indicateurs", ""]
-    for theme in sorted({i.theme for i in catalogue.indicators}):
-        lines += [f"### {theme}", "", "| Indicateur | Définition | Unité | Formule | Agrégation | Source |"]
-        lines.append("|---|---|---|---|---|---|")
-        lines += [_line(i, catalogue, titles) for i in catalogue.indicators if i.theme == theme]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _line(indicator: Indicator, catalogue: Catalogue, titles: dict[str, str]) -> str:
-    cells = [
-        f"`{indicator.id}` {indicator.label_fr}",
-        " ".join(indicator.definition_fr.split()),
-        indicator.unit,
-        indicator.formula,
-        CODELISTS["aggregation"][indicator.aggregation],
-        " ; ".join(f"{titles[s]} (`{s}`)" for s in catalogue.sources_of(indicator)),
-    ]
-    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+def real_release(data: Path) -> Release | None:
+    """What is published in `data`; None when nothing is, or a fictional country."""
+    release = Releases(data).latest()
+    return None if release is None or release.notice else release
 
 
 READING = """**Niveau** est celui du chiffre publié : `EPCI` dit que les EPCI publiés sont comparés à leurs communes ;
@@ -95,7 +81,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> int:
-    """Exit codes: 0 written, 1 nothing published, 2 wrong setting."""
+    """Exit codes: 0 written, 1 a page is wrong, 2 wrong setting."""
     try:
         settings = Settings()
     except ValidationError as error:

@@ -49,13 +49,22 @@ def core_suites(source_id: str, edition: str, columns: Sequence[str], bounds: Bo
         summaries = {"core_events": (_events(), ())}
     elif {"level", "commune"} <= present:
         summaries = {"core_composition": (_composition(), ()), **_rows("core_composition", "level", source_id, bounds)}
+    elif {"code", "type", "commune"} <= present:
+        summaries = {"core_iris": (_iris(), ()), **_rows("core_iris", "'IRIS'", source_id, bounds)}
+    elif {"year", "before", "after"} <= present:
+        summaries = {"core_iris_changes": (_iris_changes(), ())}
+    elif {"code", "commune_name"} <= present:
+        summaries = {"core_qpv": (_qpv(), ()), **_rows("core_qpv", "'QPV'", source_id, bounds)}
     elif {"level", "code", "name", "region"} <= present:
         summaries = {"core_zones": (_zones(), ()), **_rows("core_zones", "level", source_id, bounds)}
     else:
         raise LookupError(f"{source_id}/{edition}: no suite for columns {sorted(present)}")
-    return tuple(
+    suites = [
         summary_suite(name, source_id, summary, expects, edition) for name, (summary, expects) in summaries.items()
-    )
+    ]
+    if "core_values" in summaries:  # most sources have no figure by sex
+        suites.append(summary_suite("core_sexes", source_id, _sexes(bounds), (), edition, may_be_empty=True))
+    return tuple(suites)
 
 
 _Summaries = dict[str, tuple[Summary, tuple[Expect, ...]]]
@@ -87,16 +96,17 @@ def _code_of_level() -> Violation:
     wrong = " OR ".join(
         f"(level = '{level}' AND NOT regexp_matches(code, '{regex}'))"
         for level, regex in CODES.items()
-        if level not in ("QPV", "PER", "METRO", "FRANCE")
+        if level not in ("PER", "METRO", "FRANCE")
     )
     return Violation("code_format", wrong, "des codes de la forme de leur niveau (commune : 5 caractères)")
 
 
 def _rows(name: str, level: str, source_id: str, bounds: Bounds) -> _Summaries:
-    """How many territories of each level: `core_communes_rows` and the like."""
+    """How many territories of each level (an expression): `core_communes_rows` and the like."""
     summary = Summary(
-        by={"level": level},
+        by={"level": "level"},
         key="code",
+        source=f"(SELECT code, {level} AS level FROM {{table}})",
         violations=(),
         measures={"territories": "count(DISTINCT code)"},
         complete=with_row_bounds(bounds.rows_of(source_id)),
@@ -139,6 +149,40 @@ def _territories(source_id: str, bounds: Bounds) -> _Summaries:
         complete=with_row_bounds(bounds.rows_of(source_id)),
     )
     return {"core_values_rows": (summary, ENOUGH_ROWS)}
+
+
+def _sexes(bounds: Bounds) -> Summary:
+    """Figures given for women (`_f`), for men (`_m`) and for all: counts add up, a rate of all lies between the two,
+    as far as rounding lets them (the bounds of each; a tenth for a rate that has none)."""
+    known = (
+        "(SELECT level, code, year, variable::VARCHAR AS variable, coalesce(lower, value) AS low, "
+        "coalesce(upper, value) AS high FROM {table} WHERE value IS NOT NULL)"
+    )
+    same = "{0}.level = f.level AND {0}.code = f.code AND {0}.year = f.year AND {0}.variable = left(f.variable, -2)"
+    is_rate = " ".join(f"WHEN regexp_full_match(t.variable, '{p}') THEN {top <= 100}" for p, _, top in bounds.variables)
+    return Summary(
+        by={"level": "level", "year": "year", "variable": "variable"},
+        key="concat_ws('/', level, code, year, variable)",
+        source=(
+            "(SELECT t.level, t.code, t.year, t.variable, t.low, t.high, f.low AS f_low, f.high AS f_high, "
+            f"m.low AS m_low, m.high AS m_high, CASE {is_rate} ELSE false END AS rate "
+            f"FROM (SELECT * FROM {known} WHERE suffix(variable, '_f')) f "
+            f"JOIN {known} m ON {same.format('m')} || '_m' JOIN {known} t ON {same.format('t')})"
+        ),
+        violations=(
+            # the census weights leave residues
+            Violation(
+                "women_and_men_add_up",
+                "NOT rate AND (f_low + m_low > high + 1e-6 * high + 1e-3 OR f_high + m_high < low - 1e-6 * low - 1e-3)",
+                "effectif des femmes + effectif des hommes = effectif total (aux arrondis près)",
+            ),
+            Violation(
+                "rate_between_women_and_men",
+                "rate AND (least(f_low, m_low) > high + 0.1 + 1e-6 OR greatest(f_high, m_high) < low - 0.1 - 1e-6)",
+                "un taux d'ensemble compris entre celui des femmes et celui des hommes (aux arrondis près)",
+            ),
+        ),
+    )
 
 
 MEDIAN_PRESENT = Expect(
@@ -260,6 +304,47 @@ def _composition() -> Summary:
             _known("level", ("EPCI", "EPT", "ARR", "ZE")),
             _present("code", "commune", "name"),
             _code_of_level(),
+            _format("commune", COMMUNE, "5 caractères"),
+        ),
+    )
+
+
+def _iris() -> Summary:
+    """The IRIS of a geography year (frame IRIS)."""
+    return Summary(
+        by={"type": "type"},
+        key="code",
+        violations=(
+            _unique("code"),
+            _known("type", ("H", "A", "D", "Z")),
+            _present("name"),
+            _format("code", CODES["IRIS"], "9 caractères"),
+            _format("commune", COMMUNE, "5 caractères"),
+        ),
+    )
+
+
+def _iris_changes() -> Summary:
+    """Changes of IRIS (frame IRIS_CHANGES)."""
+    return Summary(
+        by={"year": "year"},
+        key="concat_ws('/', year, before, after)",
+        violations=(
+            _unique("year", "before", "after"),
+            _format("before", CODES["IRIS"], "9 caractères"),
+            _format("after", CODES["IRIS"], "9 caractères"),
+        ),
+    )
+
+
+def _qpv() -> Summary:
+    """Priority districts and their communes, by name (frame QPV)."""
+    return Summary(
+        by={"perimeter": "left(code, 2)"},
+        key="concat_ws('/', code, commune_name, commune)",
+        violations=(
+            _unique("code", "commune_name", "commune"),
+            _format("code", CODES["QPV"], "QP091001 ou QN09101M"),
             _format("commune", COMMUNE, "5 caractères"),
         ),
     )

@@ -184,16 +184,46 @@ COVERAGE_LOSS = Check(
     ("coverage", "previous_coverage"),
 )
 
+# The median and the rates of a commune lie between those of its IRIS, when all are known; half a rounding more: a
+# commune's rates are printed to the point (an IRIS's to the tenth), euros to ten.
+IRIS = Check(
+    "iris_surround_their_commune",
+    "observation",
+    "le revenu médian et les taux d'une commune entre ceux de ses IRIS, quand tous sont publiés (Filosofi)",
+    """WITH own AS (
+        SELECT o.indicator_id, o.territory_id, o.year, coalesce(o.lower, o.value) AS low,
+               coalesce(o.upper, o.value) AS high, CASE i.unit WHEN '%' THEN 0.55 ELSE 10 END AS slack
+        FROM {observation} o JOIN {indicator} i ON i.indicator_id = o.indicator_id
+        WHERE o.reference = '_Z' AND o.sex = '_T' AND o.age = '_T' AND o.value IS NOT NULL
+          AND i.unit IN ('%', '€ par UC et an') AND o.source_ids LIKE '%insee_filosofi%'
+    ), links AS (
+        SELECT parent_id, child_id, count(*) OVER (PARTITION BY parent_id) AS members
+        FROM {territory_member} WHERE child_id LIKE 'IRIS-%'
+    ), around AS (
+        SELECT c.indicator_id, l.parent_id, c.year, min(c.low) AS low, max(c.high) AS high
+        FROM links l JOIN own c ON c.territory_id = l.child_id
+        GROUP BY ALL HAVING count(*) = any_value(l.members)
+    )
+    SELECT concat_ws('/', p.indicator_id, p.territory_id, p.year) AS k FROM own p
+    JOIN around a ON a.indicator_id = p.indicator_id AND a.parent_id = p.territory_id AND a.year = p.year
+    WHERE p.high < a.low - p.slack OR p.low > a.high + p.slack""",
+    ("observation", "indicator", "territory_member"),
+)
+
 BETWEEN_TABLES = (
     MEMBERS, EPCI_MEMBERS, ONE_PARENT, POPULATION, OBSERVED_TERRITORIES, OBSERVED_INDICATORS,
-    CATALOGUE_OBSERVED, SOURCES_LISTED, NO_FRANCE, RANKS_UNBOUNDED, SUMS, CITIES,
+    CATALOGUE_OBSERVED, SOURCES_LISTED, NO_FRANCE, RANKS_UNBOUNDED, SUMS, CITIES, IRIS,
 )  # fmt: skip
 
 
 def derived_checks(catalogue: Catalogue) -> tuple[Check, ...]:
     """Gaps, ranks and evolutions recomputed from the observations they rest on: a masked value or a bound
     that entered one would show, and so would a wrong one."""
-    gaps = [(i.id, i.compute.of, i.compute.unit) for i in catalogue.indicators if isinstance(i.compute, GapForm)]
+    gaps = [
+        (i.id, i.compute.of, i.compute.against or i.compute.of, i.compute.unit)
+        for i in catalogue.indicators
+        if isinstance(i.compute, GapForm)
+    ]
     ranks = [(i.id, i.compute.of) for i in catalogue.indicators if isinstance(i.compute, RankForm)]
     grown = [(i.id, i.compute.of, i.compute.span) for i in catalogue.indicators if isinstance(i.compute, GrowthForm)]
     checks: list[Check] = []
@@ -244,12 +274,12 @@ def _base(ids: Sequence[str]) -> str:
     )
 
 
-def _gap_sql(gaps: Sequence[tuple[str, str, str]]) -> str:
-    return f"""WITH base AS ({_base([of for _, of, _ in gaps])})
+def _gap_sql(gaps: Sequence[tuple[str, str, str, str]]) -> str:
+    return f"""WITH base AS ({_base([of for _, *both, _ in gaps for of in both])})
     SELECT concat_ws('/', d.indicator_id, d.territory_id, d.reference, d.year) AS k
-    FROM {{observation}} d JOIN {_pairs(gaps, "id, base_id, unit")} ON spec.id = d.indicator_id
+    FROM {{observation}} d JOIN {_pairs(gaps, "id, base_id, above_id, unit")} ON spec.id = d.indicator_id
     LEFT JOIN base b ON b.indicator_id = base_id AND b.territory_id = d.territory_id AND b.year = d.year
-    LEFT JOIN base r ON r.indicator_id = base_id AND r.territory_id = d.reference AND r.year = d.year
+    LEFT JOIN base r ON r.indicator_id = above_id AND r.territory_id = d.reference AND r.year = d.year
     WHERE d.value IS NOT NULL AND (b.value IS NULL OR r.value IS NULL OR abs(d.value -
         CASE unit WHEN 'points' THEN b.value - r.value ELSE 100 * b.value / r.value END) > 1e-6)"""
 

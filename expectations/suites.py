@@ -45,11 +45,11 @@ CODES = {
     "REG": r"^\d{2}$",
     "METRO": r"^FM$",
     "FRANCE": r"^F$",
-    "QPV": r"^Q[PN]\w{6}$",
+    "QPV": r"^Q(?:P(?:\d{3}|02[AB])\d{3}|N(?:\d{3}|02[AB])\d{2}[A-Z])$",
     "PER": r"^[a-z0-9-]+$",
 }
 TERRITORY_ID = "^(?:" + "|".join(f"{lv}-{p[1:-1]}" for lv, p in CODES.items()) + ")$"
-PUBLISHED_STATUS = ("A", "B", "E", "I", "P")  # the value is there; the other codes say why it is not
+PUBLISHED_STATUS = ("A", "B", "E", "I", "P", "U")  # the value is there; the other codes say why it is not
 
 IN_RANGE = (
     not_null("declared_min"),
@@ -293,6 +293,7 @@ _ID = "NIVEAU-CODE (COM-91286, EPCI-200059228, METRO-FM...)"
 SPECIFIC: dict[str, tuple[Expect, ...]] = {
     "territory": (
         matches("territory_id", TERRITORY_ID, _ID),
+        matches("commune_id", "^(?:COM|ARM)-" + COMMUNE[1:], "COM- ou ARM- et 5 caractères"),
         matches("epci_id", r"^EPCI-\d{9}$", "EPCI- et 9 chiffres"),
         matches("departement_id", "^DEP-" + DEPARTEMENT[1:], "DEP- et code du département"),
         matches("region_id", r"^REG-\d{2}$", "REG- et 2 chiffres"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -211,6 +211,17 @@ class Bounds:
     variables: tuple[tuple[str, float, float], ...]
     indicators: tuple[tuple[str, float, float], ...]
     rows: Mapping[str, Mapping[str, tuple[int, int]]]
+    units: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+
+    def of_units(self, indicators: Mapping[str, str]) -> Bounds:
+        """The same, where an indicator (identifier -> unit) that no pattern names has the range of its unit."""
+        named = [pattern for pattern, _, _ in self.indicators]
+        by_unit = tuple(
+            (re.escape(name), *self.units[unit])
+            for name, unit in indicators.items()
+            if unit in self.units and not any(re.fullmatch(p, name) for p in named)
+        )
+        return replace(self, indicators=(*self.indicators, *by_unit))
 
     def rows_of(self, table: str) -> Mapping[str, tuple[int, int]]:
         return self.rows.get(table) or self.rows.get("*") or {}
@@ -230,7 +241,8 @@ def load_bounds(profile: str) -> Bounds:
         table: {level: (int(low), int(high)) for level, (low, high) in levels.items()}
         for table, levels in declared["rows"][profile].items()
     }
-    return Bounds(ranges("variables"), ranges("indicators"), rows)
+    units = {unit: (float(low), float(high)) for unit, (low, high) in declared["units"].items()}
+    return Bounds(ranges("variables"), ranges("indicators"), rows, units)
 
 
 def with_ranges(column: str, ranges: Sequence[tuple[str, float, float]]) -> Callable[[pl.DataFrame], pl.DataFrame]:

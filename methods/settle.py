@@ -40,13 +40,16 @@ CODES = ("variable", "obs_status", "conf_status", "grade", "interval_kind", "rea
 @dataclass(frozen=True)
 class VariableRule:
     """How a variable of a source combines: `weight` is the variable holding the weights, `step` the rounding
-    of the figures published by commune (a rate printed 44 with step 1 lies in [43.5, 44.5])."""
+    of the figures published by commune (a rate printed 44 with step 1 lies in [43.5, 44.5]); `span` is where a rate
+    lies for certain, None for a score that lies anywhere."""
 
     variable: str
     aggregation: Aggregation
     weight: str | None = None
     step: float = 0.0
     levels: tuple[str, ...] = ()  # levels taken from the edition; all when empty
+    absent_is_zero: bool = False  # the source lists every unit: a commune it does not name has none
+    span: tuple[float, float] | None = (0.0, 100.0)
 
 
 def settle(
@@ -69,7 +72,7 @@ def settle(
     """
     names = [r.variable for r in rules]
     values = values.filter(pl.col("variable").is_in(names), *_taken(rules)).drop("mark")
-    values = _with_whole_cities(values, cities, [r.variable for r in rules if r.aggregation == "sum"])
+    values = _with_whole_cities(values, cities, rules)
     direct = _published(values, same)
     communes = values.filter(pl.col("level") == "COM")
     parts = [direct]
@@ -136,12 +139,22 @@ def _aggregate(targets: pl.DataFrame, communes: pl.DataFrame, groups: pl.DataFra
     if rule.aggregation in ("distribution", "none"):
         reason = "mediane_non_sommable" if rule.aggregation == "distribution" else "perimetre_modifie"
         return _null_rows(targets, reason)
+    if rule.aggregation == "weighted_mean":
+        weights = communes.filter(pl.col("variable") == rule.weight)["value"]
+        if weights.null_count() == weights.len():  # an edition without populations
+            return _null_rows(targets, "couverture_insuffisante")
     own = communes.filter(pl.col("variable") == rule.variable)
     cells = targets.join(groups.select("territory_id", "code"), on="territory_id").join(
         own.select("code", "year", "value", "lower", "upper", "obs_status", "masked_parts"),
         on=["code", "year"],
         how="left",
     )
+    if rule.absent_is_zero:
+        absent = pl.col("obs_status").is_null()
+        cells = cells.with_columns(
+            value=pl.when(absent).then(0.0).otherwise("value"),
+            obs_status=pl.col("obs_status").fill_null(pl.lit("A", cells.schema["obs_status"])),
+        )
     combined = _sum(cells) if rule.aggregation == "sum" else _weighted_mean(cells, communes, rule)
     return combined.select(SETTLED)
 
@@ -198,14 +211,15 @@ def _weighted_mean(cells: pl.DataFrame, communes: pl.DataFrame, rule: VariableRu
     """A rate of a union: mean of the members' rates weighted by their own denominator.
 
     Exact (grade A) when members holding 99 % of the weight are known; its certain bounds come from the rounding
-    of each rate and from letting the unknown members run from 0 to 100 %. Below 99 % the value is null.
+    of each rate and from letting the unknown members run over the rule's span. Below 99 % the value is null.
     """
+    least, most = rule.span or (None, None)
     weights = communes.filter(pl.col("variable") == rule.weight).select("code", "year", weight="value")
     half = rule.step / 2
     known = pl.col("value").is_not_null()
     w = pl.col("weight").fill_null(UNKNOWN_WEIGHT)
-    low = pl.coalesce((pl.col("value") - half).clip(0, 100), "lower", pl.lit(0.0))
-    high = pl.coalesce((pl.col("value") + half).clip(0, 100), "upper", pl.lit(100.0))
+    low = pl.coalesce((pl.col("value") - half).clip(least, most), "lower", pl.lit(least, pl.Float64))
+    high = pl.coalesce((pl.col("value") + half).clip(least, most), "upper", pl.lit(most, pl.Float64))
     mean = (
         cells.join(weights, on=["code", "year"], how="left")
         .group_by(*KEY, "members", "partial")
@@ -213,9 +227,10 @@ def _weighted_mean(cells: pl.DataFrame, communes: pl.DataFrame, rule: VariableRu
             all=w.sum(),
             some=w.filter(known).sum(),
             mass=(w * pl.col("value")).sum(),
-            low=(w * low).sum(),
-            high=(w * high).sum(),
+            low=pl.when(low.is_not_null().all()).then((w * low).sum()),
+            high=pl.when(high.is_not_null().all()).then((w * high).sum()),
             masked=(pl.col("obs_status") == "Q").any(),
+            present=pl.col("obs_status").is_not_null().sum(),
         )
     )
     exact = ~pl.col("partial") & (pl.col("some") >= KNOWN_SHARE * pl.col("all")) & (pl.col("some") > 0)
@@ -226,7 +241,7 @@ def _weighted_mean(cells: pl.DataFrame, communes: pl.DataFrame, rule: VariableRu
         obs_status=pl.when(exact).then(pl.lit("A")).otherwise(pl.lit("O")),
         conf_status=pl.lit("F"),
         grade=pl.when(exact).then(pl.lit("A")),
-        interval_kind=pl.when(exact).then(pl.lit("bound")),
+        interval_kind=pl.when(exact & pl.col("low").is_not_null()).then(pl.lit("bound")),
         reason=pl.when(exact)
         .then(None)
         .when(pl.col("partial"))
@@ -252,29 +267,39 @@ def _null_rows(targets: pl.DataFrame, reason: str) -> pl.DataFrame:
     ).select(SETTLED)
 
 
-def _with_whole_cities(values: pl.DataFrame, cities: pl.DataFrame, summable: Sequence[str]) -> pl.DataFrame:
+def _with_whole_cities(values: pl.DataFrame, cities: pl.DataFrame, rules: Sequence[VariableRule]) -> pl.DataFrame:
     """Adds Paris, Lyon or Marseille as a commune where the edition has it only by arrondissement.
 
-    Only counts, and only when every arrondissement is there; a city already published is left alone, so that it
-    is never counted twice.
+    Only counts and weighted means, and only when every arrondissement is there; a city already published is left alone,
+    so that it is never counted twice.
     """
-    districts = values.filter((pl.col("level") == "ARM") & pl.col("variable").is_in(list(summable)))
+    districts = values.filter(pl.col("level") == "ARM")
     if districts.height == 0:
         return values
-    cells = (
-        cities.rename({"code": "city"})
-        .join(districts.select("year", "variable").unique(), how="cross")
-        .join(districts.rename({"code": "arm"}), on=["arm", "year", "variable"], how="left")
-        .with_columns(territory_id=pl.col("city"), partial=pl.lit(False))
-        .with_columns(members=pl.len().over("city", "year", "variable"))
-    )
-    summed = (
-        _sum(cells)
-        .filter(pl.col("present") == pl.col("members"))
+    summable = [r.variable for r in rules if r.aggregation == "sum"]
+    found = [_sum(_of_cities(districts.filter(pl.col("variable").is_in(summable)), cities))]
+    for rule in rules:
+        if rule.aggregation == "weighted_mean":
+            members = _of_cities(districts.filter(pl.col("variable") == rule.variable), cities)
+            found.append(_weighted_mean(members, districts, rule))
+    own = values.filter(pl.col("level") == "COM")
+    whole = [
+        rows.filter(pl.col("present") == pl.col("members"))
         .rename({"territory_id": "code"})
         .with_columns(level=pl.lit("COM"))
         .select(values.columns)
         .cast(dict(values.schema))  # pyright: ignore[reportArgumentType]
+        .join(own, on=["code", "year", "variable"], how="anti")
+        for rows in found
+    ]
+    return pl.concat([values, *whole])
+
+
+def _of_cities(districts: pl.DataFrame, cities: pl.DataFrame) -> pl.DataFrame:
+    """The arrondissements of each city as the members of a union, absent ones included."""
+    return (
+        cities.rename({"code": "territory_id", "arm": "code"})
+        .join(districts.select("year", "variable").unique(), how="cross")
+        .join(districts, on=["code", "year", "variable"], how="left")
+        .with_columns(partial=pl.lit(False), members=pl.len().over("territory_id", "year", "variable"))
     )
-    own = values.filter(pl.col("level") == "COM")
-    return pl.concat([values, summed.join(own, on=["code", "year", "variable"], how="anti")])

@@ -18,7 +18,18 @@ NAMES = {METRO: "France métropolitaine", FRANCE: "France"}
 # not: their perimeters change every year. Of ARR only names are used (see members_by_year).
 CARRIED_SINCE = {"EPT": 2016, "ZE": 2020, "ARR": 2016}
 ABOVE = ("EPCI", "EPT", "ARR", "ZE", "DEP", "REG", "METRO", "FRANCE")
-TERRITORY = ("territory_id", "level", "code", "name", "cog_year", "epci_id", "departement_id", "region_id")
+TERRITORY = (
+    "territory_id",
+    "level",
+    "code",
+    "name",
+    "cog_year",
+    "perimeter_year",
+    "commune_id",
+    "epci_id",
+    "departement_id",
+    "region_id",
+)
 
 
 def reference_year(list_years: Iterable[int], composition_years: Iterable[int]) -> int:
@@ -128,13 +139,15 @@ def territories(
 
     epci_id, departement_id and region_id are the territory above, where one holds it whole: an EPCI astride
     two départements has none, and so has a région of one département. A commune outside any EPCI has no epci_id.
+    commune_id is the city of an arrondissement municipal; perimeter_year is for what is not made of communes
+    (methods/districts.py).
     """
     members = members_by_year(communes, composition)
     above = _above(communes, composition)
     held = (
         members.join(above, on="commune")
         .group_by("level", "code")
-        .agg(_only("epci_id"), _only("departement_id"), _only("region_id"))
+        .agg(only("epci_id"), only("departement_id"), only("region_id"))
     )
     names = pl.concat(
         [
@@ -152,12 +165,17 @@ def territories(
         ]
     )
     level = pl.col("level")
+    cities = communes.filter(pl.col("typecom") == "ARM").select(
+        level=pl.lit("ARM"), code="code", commune_id=pl.lit("COM-") + pl.col("parent")
+    )
     return (
         held.join(names, on=["level", "code"], how="left")
+        .join(cities, on=["level", "code"], how="left")
         .with_columns(
             territory_id=_identifier(),
             name=pl.coalesce("name", "code"),
             cog_year=pl.lit(cog_year, pl.Int16),
+            perimeter_year=pl.lit(None, pl.Int16),
             epci_id=pl.when(level.is_in(["COM", "ARM", "EPT"])).then("epci_id"),
             departement_id=pl.when(~level.is_in(["DEP", "REG"])).then("departement_id"),
             region_id=pl.when(level != "REG").then("region_id"),
@@ -296,7 +314,7 @@ def _single(column: str) -> pl.Expr:
     return (pl.col(column).n_unique() == 1) & pl.col(column).is_not_null().all()
 
 
-def _only(column: str) -> pl.Expr:
+def only(column: str) -> pl.Expr:
     """The value that all rows of a group have, else null."""
     return pl.when(_single(column)).then(pl.col(column).first()).alias(column)
 

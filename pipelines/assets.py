@@ -3,7 +3,8 @@
 Thin on purpose: each calls a stage and says what a person wants to know of its result. No figure is computed here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -88,6 +89,7 @@ def _core(workspace: Workspace, source: Source, partitions: dg.PartitionsDefinit
         kinds={"polars", "parquet"},
     )
     def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        workspace.lock()
         # a run over a range of partitions shows that range to assets without partitions too; a run started without
         # any partition reads every year
         asked = partitions and (context.has_partition_key or context.has_partition_key_range)
@@ -108,16 +110,21 @@ def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.Asset
     @dg.asset(key=["geography", "passage"], group_name="geographie", deps=deps, kinds={"polars"})
     def passage() -> dg.MaterializeResult:
         """Code changes of communes between any two COG years, computed from the events file."""
+        workspace.lock()
         return _described(geography.build_passage(workspace))
 
     @dg.asset(key=["geography", "territory"], group_name="geographie", deps=[passage], kinds={"polars"})
     def territory() -> dg.MaterializeResult:
-        """Territories of the reference COG and their members."""
-        return _described(geography.build_territories(workspace))
+        """Territories of the reference COG and their members, IRIS and priority districts included."""
+        workspace.lock()
+        table = geography.build_territories(workspace)
+        unplaced = geography.read(workspace, "unplaced").rows()
+        return _described(table, {"quartiers sans commune connue": [f"{code} : {name}" for code, name in unplaced]})
 
     @dg.asset(key=["geography", "correspondence"], group_name="geographie", deps=[territory], kinds={"polars"})
     def correspondence() -> dg.MaterializeResult:
         """For each COG year: which published territories are a reference territory, which communes compose it."""
+        workspace.lock()
         return _described(geography.build_correspondences(workspace))
 
     return [passage, territory, correspondence]
@@ -134,6 +141,7 @@ def _settled(workspace: Workspace, source: Source) -> dg.AssetsDefinition:
         description=f"{source.title} : sur la géographie de référence (fusions, scissions, périmètres).",
     )
     def settled() -> dg.MaterializeResult:
+        workspace.lock()
         return dg.MaterializeResult(metadata=observations.settle_source(workspace, source))
 
     return settled
@@ -147,15 +155,17 @@ def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
     def build(theme: str) -> dg.AssetsDefinition:
         indicators = [i for i in catalogue.indicators if i.theme == theme]
         used = sorted({s for i in indicators for s in catalogue.sources_of(i)})
+        others = sorted({b.theme for i in indicators for b in catalogue.bases_of(i)} - {theme})
 
         @dg.asset(
             key=["observation", theme],
             group_name="indicateurs",
             kinds={"polars"},
-            deps=[["settled", s] for s in used],
+            deps=[*(["settled", s] for s in used), *(["observation", t] for t in others)],
             description="Indicateurs : " + ", ".join(i.label_fr for i in indicators),
         )
         def observation() -> dg.MaterializeResult:
+            workspace.lock()
             return dg.MaterializeResult(metadata=observations.observe(workspace, theme))
 
         return observation
@@ -179,8 +189,9 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
     return [candidate, release]
 
 
-def _described(frame: pl.DataFrame) -> dg.MaterializeResult:
-    return dg.MaterializeResult(metadata={"lignes": frame.height, "aperçu": dg.MetadataValue.md(preview(frame))})
+def _described(frame: pl.DataFrame, told: Mapping[str, Any] | None = None) -> dg.MaterializeResult:
+    shown = {"lignes": frame.height, "aperçu": dg.MetadataValue.md(preview(frame))}
+    return dg.MaterializeResult(metadata={**shown, **(told or {})})
 
 
 def preview(frame: pl.DataFrame) -> str:

@@ -101,8 +101,13 @@ def status(
     data: DataOption = None,
     profile: ProfileOption = None,
     offline: Annotated[bool, typer.Option(help="Ne pas interroger les producteurs.")] = False,
+    coverage: Annotated[bool, typer.Option(help="La couverture des indicateurs, à la place.")] = False,
 ) -> None:
     """Sources, éditions, dernière exécution, contrôles en échec, ce qui est plus récent chez les producteurs."""
+    if coverage:
+        from pipelines.reading import show_coverage
+
+        raise typer.Exit(show_coverage(published_file(Workspace(settings_from(data=data))), out))
     from pipelines.running import show_status
 
     raise typer.Exit(show_status(held(data, profile), out, offline=offline))
@@ -165,10 +170,18 @@ def dev(
     port: Annotated[int, typer.Option(help="Port de la page, sur l'interface locale.")] = 3000,
 ) -> None:
     """La page et le démon de Dagster, sur l'interface locale."""
-    from pipelines.running import instance_environment
+    from pipelines.running import close_dead_runs, instance_environment
 
     workspace = Workspace(settings_from(profile=profile, data=data))
-    environment = os.environ | instance_environment(workspace)
+    os.environ.update(instance_environment(workspace))
+    try:
+        workspace.lock()  # until the page's process takes the place of this one
+    except WorkspaceError as error:
+        told = f"{error} D'ici là, la page la montre, et ce qu'on y lance attend."
+        err.print(f"[yellow]{escape(told)}[/yellow]", highlight=False)
+    else:
+        for done in close_dead_runs():
+            err.print(f"[yellow]Reprise :[/yellow] {done}", highlight=False)
     command = [
         sys.executable,
         "-m",
@@ -182,7 +195,7 @@ def dev(
         str(port),
     ]
     os.chdir(ROOT)
-    os.execvpe(command[0], command, environment)
+    os.execv(command[0], command)
 
 
 def main() -> None:

@@ -13,11 +13,9 @@ JOB = "build_release"
 
 def build_definitions(workspace: Workspace) -> dg.Definitions:
     """Everything Dagster knows of Vigie, for one workspace."""
-    # in one process: starting a process a step costs ten times what the steps' own overhead does
     job = dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
-        executor_def=dg.in_process_executor,
         description="Tout le chemin : acquisition, géographie, indicateurs, contrôles, publication.",
     )
 
@@ -33,7 +31,13 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
         return dg.RunRequest(tags=whole_range(workspace))
 
     return dg.Definitions(
-        assets=build_assets(workspace), asset_checks=build_checks(workspace), jobs=[job], schedules=[monthly]
+        assets=build_assets(workspace),
+        asset_checks=build_checks(workspace),
+        jobs=[job],
+        schedules=[monthly],
+        # one process a run, of a few assets too: it holds the lock of the data folder and hands the candidate over,
+        # and starting a process a step costs ten times what the steps' own overhead does
+        executor=dg.in_process_executor,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -15,6 +16,8 @@ from pipelines.workspace import Workspace
 from warehouse.release import ReleaseError, Releases
 
 LEVEL_LABELS = {
+    "IRIS": "IRIS",
+    "QPV": "Quartier prioritaire",
     "COM": "Commune",
     "ARM": "Arrondissement",
     "EPCI": "EPCI",
@@ -24,7 +27,6 @@ LEVEL_LABELS = {
     "METRO": "Métropole",
     "FRANCE": "France",
 }
-REFERENCES = ("COM", "EPCI", "DEP", "REG", "METRO")
 DISPLAY_ROWS = 200
 
 
@@ -55,6 +57,37 @@ def run_query(path: Path, query: str, out: Console, err: Console, *, csv: bool) 
     out.print(table)
     if len(rows) > DISPLAY_ROWS:
         out.print(f"{DISPLAY_ROWS} premières lignes ; --csv pour toutes.")
+    return 0
+
+
+def show_coverage(path: Path, out: Console) -> int:
+    """What is published of each indicator at each level, then what is missing and why."""
+    with connect(path) as connection:
+        rows = connection.execute(
+            """
+            SELECT indicator_id, niveau, min(annee) FILTER (WHERE publies > 0), max(annee) FILTER (WHERE publies > 0),
+              count(DISTINCT annee) FILTER (WHERE publies > 0), arg_max(publies, annee) FILTER (WHERE publies > 0),
+              arg_max(territoires, annee), arg_max(masques, annee) FILTER (WHERE publies > 0),
+              arg_max(manquants, annee) FILTER (WHERE publies > 0), arg_max(raison, annee) FILTER (WHERE publies > 0)
+            FROM v_couverture GROUP BY indicator_id, niveau
+            HAVING max(publies) > 0 ORDER BY indicator_id, max(territoires) DESC, niveau
+            """
+        ).fetchall()
+        states = connection.execute("FROM v_etat_indicateurs ORDER BY theme, indicator_id").fetchall()
+    columns = ("Indicateur", "Niveau", "Années", "Publiés", "sur", "Masqués", "Manquants", "Motif (dernière année)")
+    table = Table(*columns, box=SIMPLE_HEAD)
+    for indicator, level, first, last, years, *counts, reason in rows:
+        span = f"{first}" if first == last else f"{first}-{last} ({years})"
+        table.add_row(indicator, level, span, *(f"{n:,}".replace(",", " ") for n in counts), escape(reason or ""))
+    out.print(table)
+    missing = [s for s in states if s[4] != "publié"]
+    if missing:
+        out.print("[bold]Manques identifiés[/bold]")
+    for indicator, label, _, tier, state, levels, _, _, reason in missing:
+        told = f"{state} ({levels})" if levels else reason
+        out.print(escape(f"  {indicator} ({label}, catégorie {tier}) : {told}"), highlight=False, soft_wrap=True)
+    counts = Counter(s[4] for s in states)
+    out.print("Indicateurs : " + ", ".join(f"{n} {state}" for state, n in counts.most_common()) + ".")
     return 0
 
 
@@ -92,6 +125,8 @@ def show_portrait(path: Path, asked: str, year: int | None, out: Console, err: C
 
 
 def _find(connection: duckdb.DuckDBPyConnection, asked: str) -> list[tuple[str, str, str]]:
+    """(identifier, name, level) of the territories asked for; a district counts only where nothing larger has its
+    name."""
     exact = connection.execute(
         "SELECT territory_id, name, level FROM territory WHERE territory_id = $asked", {"asked": asked}
     ).fetchall()
@@ -100,7 +135,9 @@ def _find(connection: duckdb.DuckDBPyConnection, asked: str) -> list[tuple[str, 
     return connection.execute(
         """
         SELECT territory_id, name, level FROM territory
-        WHERE lower(strip_accents(name)) = lower(strip_accents($asked)) ORDER BY territory_id
+        WHERE lower(strip_accents(name)) = lower(strip_accents($asked))
+        QUALIFY (level IN ('IRIS', 'QPV')) = (bool_and(level IN ('IRIS', 'QPV')) OVER ())
+        ORDER BY territory_id
         """,
         {"asked": asked},
     ).fetchall()
@@ -110,19 +147,22 @@ def _above(connection: duckdb.DuckDBPyConnection, territory: str) -> list[tuple[
     """(identifier, name, level) of the territories that hold this one, the smallest first."""
     return connection.execute(
         """
-        WITH own AS (FROM territory WHERE territory_id = $id), communes AS (
+        WITH own AS (FROM territory WHERE territory_id = $id), places AS (
+            SELECT commune_id AS territory_id FROM own
+            UNION SELECT t.commune_id FROM territory t JOIN own ON t.territory_id = own.commune_id
+        ), communes AS (
             SELECT child_id FROM territory_member WHERE parent_id = $id AND child_id LIKE 'COM-%'
             UNION ALL SELECT parent_id FROM territory_member WHERE child_id = $id AND parent_id LIKE 'COM-%'
-            UNION ALL SELECT $id
+            UNION ALL FROM places UNION ALL SELECT $id
         ), found AS (
             SELECT unnest([epci_id, departement_id, region_id]) AS territory_id FROM own
-            UNION SELECT parent_id FROM territory_member WHERE child_id = $id AND parent_id LIKE 'COM-%'
+            UNION FROM places
             UNION SELECT m.parent_id FROM territory_member m JOIN communes c ON c.child_id = m.child_id
                   WHERE m.parent_id = 'METRO-FM' AND $id <> 'METRO-FM'
         )
         SELECT t.territory_id, t.name, t.level FROM territory t JOIN found USING (territory_id)
         WHERE t.territory_id <> $id
-        ORDER BY list_position(['COM', 'EPCI', 'DEP', 'REG', 'METRO'], t.level)
+        ORDER BY list_position(['ARM', 'COM', 'EPCI', 'DEP', 'REG', 'METRO'], t.level)
         """,
         {"id": territory},
     ).fetchall()

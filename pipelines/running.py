@@ -40,9 +40,10 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
     if workspace.settings.profile == "mirror" and not workspace.settings.mirror:
         err.print("Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple.")
         return USAGE
-    for done in publication.prepare(workspace):
-        err.print(f"[yellow]Reprise :[/yellow] {done}", highlight=False)
+    recovered = publication.prepare(workspace)
     os.environ.update(instance_environment(workspace))
+    for done in [*recovered, *close_dead_runs()]:
+        err.print(f"[yellow]Reprise :[/yellow] {done}", highlight=False)
     failures = _execute(workspace)
     seconds = time.monotonic() - started
     _summary(workspace, out)
@@ -56,6 +57,22 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
     out.print(escape(publication.conclusion(workspace)), highlight=False, soft_wrap=True)
     out.print(f"Durée : {seconds:.1f} s.", highlight=False)
     return DONE
+
+
+def close_dead_runs() -> list[str]:
+    """Marks as failed the runs that Dagster's instance shows as going on; returns what was done (French).
+
+    For who has just locked the data folder and has begun nothing: every run holds that lock, so what seems to go on
+    was killed. Left so, a dead run would keep the one place of Dagster's queue for ever.
+    """
+    import dagster as dg
+
+    going = [dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "STARTING", "STARTED", "CANCELING")]
+    with dg.DagsterInstance.get() as instance:
+        dead = instance.get_runs(dg.RunsFilter(statuses=going))
+        for run in dead:
+            instance.report_run_failed(run, "Exécution interrompue : son processus n'existe plus.")
+    return [f"exécution {run.run_id} interrompue, notée en échec dans Dagster" for run in dead]
 
 
 def _execute(workspace: Workspace) -> list[tuple[str, str]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import codecs
 import html
 import io
+import json
 import re
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from sources.description import Edition, Source
@@ -28,11 +29,14 @@ CHUNK = 1024**2
 
 OLE2 = bytes.fromhex("d0cf11e0a1b11ae1")
 ZIP = b"PK\x03\x04"
+PARQUET = b"PAR1"  # at both ends
+SHORTEST_PARQUET = 12  # bytes: both ends, and the length of what describes it
 SIGNATURES = {
     ZIP: "une archive zip",
     OLE2: "un classeur Excel 97-2003 (OLE2)",
     b"%PDF": "un PDF",
     b"\x1f\x8b": "un fichier gzip",
+    PARQUET: "un fichier Parquet",
 }
 FORMATS = {
     "zip": "une archive zip",
@@ -40,6 +44,8 @@ FORMATS = {
     "xls": "un classeur Excel 97-2003 (.xls)",
     "csv": "un fichier CSV",
     "txt": "un fichier texte délimité",
+    "parquet": "un fichier Parquet",
+    "json": "un fichier JSON (une liste d'objets, ou un objet par ligne)",
 }
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 
@@ -64,7 +70,8 @@ def check_body(source: Source, edition: Edition, data: bytes | Path, content_typ
     """Whether a body is what the description promises; returns nothing, or raises.
 
     zip: readable, promised members present and intact (CRC). xlsx: the same, and a workbook. xls: OLE2.
-    csv, txt: not empty, no HTML nor JSON, no NUL, decodable as UTF-8 or cp1252.
+    csv, txt: not empty, no HTML nor JSON, no NUL, decodable as UTF-8 or cp1252. json: objects, whole. parquet: both
+    ends.
     Raises BodyRefusedError, or LayoutError when a promised member is missing.
     """
     with _opened(data) as file:
@@ -75,6 +82,10 @@ def check_body(source: Source, edition: Edition, data: bytes | Path, content_typ
         if _is_markup(head) or head.startswith(tuple(SIGNATURES)):
             raise refusal(source, edition, head, content_type)
         _check_text(source, edition, data)
+    elif edition.format == "json":
+        json_rows(source, edition, data if isinstance(data, bytes) else data.read_bytes())
+    elif edition.format == "parquet":
+        _check_parquet(source, edition, data, head)
     elif edition.format == "xls":
         if not head.startswith(OLE2):
             raise refusal(source, edition, head, content_type)
@@ -83,6 +94,21 @@ def check_body(source: Source, edition: Edition, data: bytes | Path, content_typ
             raise refusal(source, edition, head, content_type)
         for _ in _unpack(source, edition, data):
             pass
+
+
+def json_rows(source: Source, edition: Edition, data: bytes) -> list[dict[str, Any]]:
+    """The objects of a JSON list, or of a file of one object a line. Raises BodyRefusedError."""
+    try:
+        whole = data.lstrip().startswith(b"[")
+        rows: object = json.loads(data) if whole else [json.loads(line) for line in data.splitlines()]
+    except ValueError as error:
+        head = data[:4096]
+        found = _looks_like(head) if head.lstrip()[:1] not in (b"[", b"{") else f"du JSON illisible ({error})"
+        raise refusal(source, edition, head, found=found) from error
+    rows = cast(list[Any], rows)
+    if not rows or not all(isinstance(r, dict) for r in rows):
+        raise refusal(source, edition, data[:4096], found="du JSON qui n'est pas une liste d'objets")
+    return cast(list[dict[str, Any]], rows)
 
 
 def file_name(edition: Edition) -> str:
@@ -126,6 +152,16 @@ def _looks_like(head: bytes) -> str:
 def _is_markup(head: bytes) -> bool:
     """HTML, XML or JSON: no table of a producer begins so."""
     return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"<", b"{", b"[")
+
+
+def _check_parquet(source: Source, edition: Edition, data: bytes | Path, head: bytes) -> None:
+    if not head.startswith(PARQUET):
+        raise refusal(source, edition, head)
+    with _opened(data) as file:
+        size = file.seek(-len(PARQUET), io.SEEK_END) + len(PARQUET)
+        tail = file.read()
+    if tail != PARQUET or size < SHORTEST_PARQUET:
+        raise refusal(source, edition, head, found="un fichier Parquet tronqué")
 
 
 def _check_text(source: Source, edition: Edition, data: bytes | Path) -> None:

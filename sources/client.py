@@ -15,6 +15,7 @@ import re
 import threading
 import time
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
@@ -31,7 +32,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 from urllib3.exceptions import ReadTimeoutError as BodyTimeoutError
 
-from sources import archive
+from sources import archive, connectors
 from sources.description import Edition, Source
 from sources.errors import AcquisitionError, BodyRefusedError, NotPublishedError, SourceError
 from sources.raw_store import Partial, RawFile, RawStore
@@ -42,6 +43,7 @@ HEADWAY = 64 * 1024  # bytes that make an attempt worth not counting against the
 LONGEST_PAUSE = 30.0  # seconds between two attempts, unless the server asks for more
 INDEX_EVERY = 1.0  # seconds: a killed process loses at most this much of the index (never of the bodies)
 INTERVAL = 0.5  # seconds between two requests to one producer's host
+INTERVALS = {"api.insee.fr": 2.1}  # of those that ask for more: 30 requests a minute there
 REDIRECTS = 10
 
 Request = tuple[Source, Edition]
@@ -96,7 +98,7 @@ class Client:
     `mirror`: base URL that answers for every producer, `https://HOST/PATH?QUERY` -> `MIRROR/HOST/PATH?QUERY`.
     `directory`: folder that answers instead of the network, `ROOT/HOST/PATH`.
     Times are in seconds. `deadline` bounds one file, retries included; `min_interval` is between two requests
-    to one host (default: 0.5, and none on loopback); `attempts` counts those that brought nothing.
+    to one host (default: 0.5, or INTERVALS, and none on loopback); `attempts` counts those that brought nothing.
     """
 
     def __init__(
@@ -127,6 +129,8 @@ class Client:
         self.session = _session(directory)
         self.pace = _Pace(0.0 if directory is not None else min_interval)
         self.unreachable: set[str] = set()  # hosts where nothing answered at all: no more retries there
+        self._catalogues: dict[str, dict[str, Any] | SourceError] = {}  # what each catalogue answered, once a run
+        self._asking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by host
         self.stopped = threading.Event()
         self._slots = threading.BoundedSemaphore(PARALLEL)
 
@@ -143,9 +147,11 @@ class Client:
         exception; RawStoreError (a damaged store) is raised. The index is written each second and at the end.
         """
         asked = {(s.source_id, e.edition): (s, e) for s, e in editions}
-        groups: dict[str, list[Request]] = {}
+        groups: dict[tuple[str | None, ...], list[Request]] = {}
         for source, edition in asked.values():
-            groups.setdefault(edition.url, []).append((source, edition))
+            file_format = edition.format if edition.resource else None  # of the resource to choose
+            wanted = (edition.url, edition.connector, edition.resource, file_format, str(edition.rows))
+            groups.setdefault(wanted, []).append((source, edition))
         reporter = _Reporter(progress)
         pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="vigie-client")
         try:
@@ -185,8 +191,9 @@ class Client:
         results: list[Settled] = []
         with self._slots:
             try:
-                with _Transfer(self, source, edition, requested, reporter).run() as arrival:
-                    results = self._settle(group, requested, arrival)
+                with self._arrive(source, edition, reporter) as arrival:
+                    requested = arrival.requested
+                    results = self._settle(group, arrival)
             except SourceError as error:
                 results = [(self._failure(s, e, requested, error), None) for s, e in group]
             except OSError as error:
@@ -195,7 +202,92 @@ class Client:
             reporter.finished(_name(s, e), outcome)
         return results
 
-    def _settle(self, group: list[Request], requested: str, arrival: _Arrival) -> list[Settled]:
+    def _arrive(self, source: Source, edition: Edition, reporter: _Reporter) -> _Arrival:
+        """What the edition's address answers, asked as its connector says.
+
+        A body whose date in the producer's catalogue is the one it was received with is not asked again.
+        """
+        began = time.monotonic()
+        if edition.connector == "typed" and self.directory is None:
+            return self._typed(edition)
+        if edition.connector == "datagouv":
+            url, date = connectors.newest_resource(source, edition, self._catalogue(source, edition, edition.url))
+        else:
+            url, date = edition.url, self._catalogue_date(source, edition)
+        known = self.store.known(edition.url, self.address(url))
+        # a resource of data.gouv.fr may be on another site, and change unknown to it: always asked, on conditions
+        if known and date and known.catalogue_date == date and edition.connector != "datagouv":
+            return _Arrival.of_known(known)
+        if edition.connector in ("records", "melodi"):
+            arrival = self._assemble(source, edition, reporter, began)
+        else:
+            arrival = _Transfer(self, source, edition, self.address(url), reporter, known, began).run()
+        arrival.catalogue_date = date
+        return arrival
+
+    def _typed(self, edition: Edition) -> _Arrival:
+        """The figures that the description itself gives."""
+        partial = self.store.partial()
+        partial.write(connectors.lines(edition.rows))
+        return _Arrival("description.yaml", partial, partial.sha256, partial.size, None, None)
+
+    def _assemble(self, source: Source, edition: Edition, reporter: _Reporter, began: float) -> _Arrival:
+        """Every page of an answer as one body, a JSON object a line; nothing when a page is missing or astray."""
+        pages = connectors.pages_of(source, edition)
+        partial = self.store.partial()
+        try:
+            following: str | None = pages.first()
+            while following:
+                rows, following = pages.read(self._body(source, edition, following, began))
+                if not partial.size:
+                    reporter.started(_name(source, edition), None)
+                data = connectors.lines(rows)
+                partial.write(data)
+                reporter.advanced(_name(source, edition), len(data))
+        except NotPublishedError as error:
+            begun = partial.size
+            partial.discard()
+            raise connectors.incoherent(source, edition, error.found) if begun else error from error
+        except BaseException:
+            partial.discard()
+            raise
+        return _Arrival(self.address(edition.url), partial, partial.sha256, partial.size, None, None)
+
+    def _body(self, source: Source, edition: Edition, url: str, began: float) -> bytes:
+        """A page or a catalogue, with the retries and the deadline of a file; it is not kept."""
+        transfer = _Transfer(self, source, edition, self.address(url), _Reporter(None), None, began)
+        with transfer.run() as arrival:
+            return arrival.path(self.store).read_bytes()
+
+    def _catalogue(self, source: Source, edition: Edition, address: str) -> dict[str, Any]:
+        """What a producer's catalogue says, asked once a run. Raises SourceError, each time, when it did not answer."""
+        with self._asking[urlsplit(address).netloc]:
+            if address not in self._catalogues:
+                try:
+                    body = self._body(source, edition, address, time.monotonic())
+                    self._catalogues[address] = connectors.document(source, edition, body)
+                except SourceError as error:
+                    self._catalogues[address] = error
+        found = self._catalogues[address]
+        if isinstance(found, SourceError):
+            raise _named(found, source, edition)
+        return found
+
+    def _catalogue_date(self, source: Source, edition: Edition) -> str | None:
+        """When the producer's catalogue says the edition last changed; None without a catalogue that answers.
+
+        Raises NotPublishedError when the catalogue answers and has no such resource.
+        """
+        address = connectors.catalogue_address(edition)
+        if address is None:
+            return None
+        try:
+            told = self._catalogue(source, edition, address)
+        except SourceError:
+            return None
+        return connectors.catalogue_date(source, edition, told)
+
+    def _settle(self, group: list[Request], arrival: _Arrival) -> list[Settled]:
         """Checks what arrived against each edition's promise and stores it if one accepts it."""
         refused: dict[str, SourceError] = {}
         for source, edition in group:
@@ -209,15 +301,13 @@ class Client:
         if arrival.partial is not None and len(refused) < len(group):
             arrival.partial.commit()
         return [
-            (self._failure(source, edition, requested, error), None)
+            (self._failure(source, edition, arrival.requested, error), None)
             if (error := refused.get(_name(source, edition)))
-            else self._success(source, edition, requested, arrival)
+            else self._success(source, edition, arrival)
             for source, edition in group
         ]
 
-    def _success(
-        self, source: Source, edition: Edition, requested: str, arrival: _Arrival
-    ) -> tuple[Outcome, RawFile]:
+    def _success(self, source: Source, edition: Edition, arrival: _Arrival) -> tuple[Outcome, RawFile]:
         before = self.store.latest(source.source_id, edition.edition)
         kind: Kind = "fetched"
         if before is not None:
@@ -226,7 +316,7 @@ class Client:
             source.source_id,
             edition.edition,
             edition.url,
-            requested,
+            arrival.requested,
             datetime.now(UTC),
             arrival.etag,
             arrival.last_modified,
@@ -234,13 +324,14 @@ class Client:
             arrival.size,
             source.licence,
             source.producer,
+            catalogue_date=arrival.catalogue_date,
         )
         outcome = Outcome(
             source.source_id,
             edition.edition,
             kind,
             edition.url,
-            requested,
+            arrival.requested,
             arrival.sha256,
             arrival.size,
             before.sha256 if before is not None and kind == "changed" else None,
@@ -263,28 +354,36 @@ class Client:
 
     def probe(self, source: Source, edition: Edition) -> Probe:
         """Whether upstream differs from the index, without downloading. Never raises for the network."""
+        known = self.store.latest(source.source_id, edition.edition)
+        if edition.connector == "typed":
+            kind, detail = ("unchanged", "chiffres écrits dans la description") if known else ("newer", "jamais reçue")
+            return Probe(source.source_id, edition.edition, kind, detail)
         try:
             with self._slots:
-                status, headers = self._head(source, edition)
+                date = self._catalogue_date(source, edition)
+                kind, detail = _dated(known, date) if date else self._probe_address(source, edition, known)
+        except NotPublishedError as error:
+            kind, detail = "not_published", error.found
         except SourceError as error:
-            return Probe(source.source_id, edition.edition, "unreachable", error.found)
+            kind, detail = "unreachable", error.found
         except requests.RequestException as error:
-            return Probe(source.source_id, edition.edition, "unreachable", _cause(error))
-        known = self.store.latest(source.source_id, edition.edition)
-        kind: ProbeKind
-        if status in (404, 410):
-            kind, detail = "not_published", f"le site répond {status}"
-        elif status not in (200, 304):
-            kind, detail = "unreachable", f"le site répond {status}"
-        elif known is None:
-            kind, detail = "newer", "jamais reçue"
-        elif status == 304:
-            kind, detail = "unchanged", f"inchangée depuis le {known.retrieved_at:%d/%m/%Y}"
-        else:
-            kind, detail = _compare(
-                known, headers, same_site=known.requested_url == self.address(edition.url)
-            )
+            kind, detail = "unreachable", _cause(error)
         return Probe(source.source_id, edition.edition, kind, detail)
+
+    def _probe_address(self, source: Source, edition: Edition, known: RawFile | None) -> tuple[ProbeKind, str]:
+        """What the address itself tells, where no catalogue answers."""
+        status, headers = self._head(source, edition)
+        if status in (404, 410):
+            return "not_published", f"le site répond {status}"
+        if status not in (200, 304):
+            return "unreachable", f"le site répond {status}"
+        if known is None:
+            return "newer", "jamais reçue"
+        if edition.connector != "file":  # the address gives a page, or a list: not the body
+            return "unreachable", "le catalogue du producteur ne répond pas"
+        if status == 304:
+            return "unchanged", f"inchangée depuis le {known.retrieved_at:%d/%m/%Y}"
+        return _compare(known, headers, same_site=known.requested_url == self.address(edition.url))
 
     def probe_all(self, editions: Iterable[Request]) -> list[Probe]:
         """`probe` for each, in the order asked."""
@@ -427,12 +526,20 @@ class DirectoryAdapter(BaseAdapter):
 class _Arrival:
     """What an address answered: a new body in `partial`, or (None) the body already known."""
 
+    requested: str  # the address really asked
     partial: Partial | None
     sha256: str
     size: int
     etag: str | None
     last_modified: str | None
     content_type: str | None = None
+    catalogue_date: str | None = None
+
+    @classmethod
+    def of_known(cls, known: RawFile) -> _Arrival:
+        """The body already stored, unchanged."""
+        at, tag, date = known.requested_url, known.etag, known.last_modified
+        return cls(at, None, known.sha256, known.bytes, tag, date, catalogue_date=known.catalogue_date)
 
     def __enter__(self) -> _Arrival:
         return self
@@ -459,7 +566,14 @@ class _Transfer:
     """One file on its way: what was received so far, and how to ask for the rest."""
 
     def __init__(
-        self, client: Client, source: Source, edition: Edition, requested: str, reporter: _Reporter
+        self,
+        client: Client,
+        source: Source,
+        edition: Edition,
+        requested: str,
+        reporter: _Reporter,
+        known: RawFile | None,
+        began: float,
     ) -> None:
         self.client = client
         self.source = source
@@ -467,8 +581,8 @@ class _Transfer:
         self.requested = requested
         self.reporter = reporter
         self.name = _name(source, edition)
-        self.known = client.store.known(edition.url, requested)
-        self.began = time.monotonic()
+        self.known = known  # asked only if it changed
+        self.began = began  # of the deadline, which may be that of several pages
         self.partial: Partial | None = None
         self.total: int | None = None  # bytes of the whole body, when the server said so
         self.headers: dict[str, str] = {}  # of the answer that the partial body belongs to
@@ -511,7 +625,7 @@ class _Transfer:
             self.client.unreachable.discard(urlsplit(self.requested).netloc)
             if answer.status_code == 304 and (known := self.known):
                 _ = answer.content  # nothing, but reading it lets the connection serve again
-                return _Arrival(None, known.sha256, known.bytes, known.etag, known.last_modified)
+                return _Arrival.of_known(known)
             self._refuse_status(answer)
             self._position(answer)
             self._receive(answer)
@@ -594,6 +708,7 @@ class _Transfer:
         if coding != "identity":  # we asked for none, but some servers compress all the same
             partial = self._decoded(partial, coding)
         return _Arrival(
+            self.requested,
             partial,
             partial.sha256,
             partial.size,
@@ -672,21 +787,22 @@ class _Transfer:
 
 
 class _Pace:
-    """A minimum time between two requests to one host."""
+    """A minimum time between two requests to one host; `interval`: the same for all, or None for that of each."""
 
-    def __init__(self, interval: float | None) -> None:
+    def __init__(self, interval: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.interval = interval
+        self.clock = clock
         self._next: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def wait(self, host: str, stopped: threading.Event) -> None:
         interval = self.interval
         if interval is None:
-            interval = 0.0 if _is_loopback(host) else INTERVAL
+            interval = 0.0 if _is_loopback(host) else INTERVALS.get(host, INTERVAL)
         if not interval:
             return
         with self._lock:
-            now = time.monotonic()
+            now = self.clock()
             at = max(now, self._next.get(host, now))
             self._next[host] = at + interval
         stopped.wait(at - now)
@@ -745,6 +861,17 @@ def _conditions(known: RawFile | None) -> dict[str, str]:
 
 def _name(source: Source, edition: Edition) -> str:
     return f"{source.source_id} {edition.edition}"
+
+
+def _dated(known: RawFile | None, date: str) -> tuple[ProbeKind, str]:
+    """What a catalogue's date tells against the known body: its own date then, else when it was received."""
+    if known is None:
+        return "newer", "jamais reçue"
+    at = connectors.moment(date)
+    same = known.catalogue_date == date if known.catalogue_date else at <= known.retrieved_at
+    if same:
+        return "unchanged", f"inchangée depuis le {at:%d/%m/%Y}, dit le catalogue du producteur"
+    return "newer", f"modifiée le {at:%d/%m/%Y}, dit le catalogue du producteur"
 
 
 def _compare(known: RawFile, headers: Mapping[str, str], *, same_site: bool) -> tuple[ProbeKind, str]:

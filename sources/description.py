@@ -5,6 +5,7 @@ One description, one folder. A future edition in a known layout is one more entr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -15,8 +16,19 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sources.layout import Layout
+
 ROOT = Path(__file__).parent
-Format = Literal["zip", "csv", "txt", "xls", "xlsx"]
+Format = Literal["zip", "csv", "txt", "xls", "xlsx", "json", "parquet"]
+# file: one address, one body. records, melodi: pages of JSON assembled into one body (sources/connectors.py).
+# datagouv: the address is a dataset's of data.gouv.fr; its newest resource titled as `resource` says is fetched.
+# typed: figures that stand in a text only, written in `rows`; the address is that of the text, which is not asked.
+Connector = Literal["file", "records", "melodi", "datagouv", "typed"]
+ADDRESSES: dict[Connector, str] = {
+    "records": r"https://[^/]+/api/explore/v2\.\d/catalog/datasets/[^/]+/records\?(.+&)?order_by=.+",
+    "melodi": r"https://api\.insee\.fr/melodi/data/\w+(\?.+)?",
+    "datagouv": r"https://www\.data\.gouv\.fr/api/1/datasets/[^/?]+/",
+}
 
 
 class Member(BaseModel):
@@ -41,11 +53,28 @@ class Edition(BaseModel):
     url: str = Field(pattern=r"^https://")
     url_verified: bool = True
     format: Format
+    connector: Connector = "file"
+    resource: str | None = None  # of a data.gouv.fr dataset: a regular expression of the resource's title
+    rows: tuple[dict[str, str | float], ...] = ()  # typed figures
     layout: str = "default"  # which of the parser's layouts
     members: tuple[Member, ...] = ()
     issue: int = 1  # within a data year, the highest issue wins
     reused_url: bool = False  # the producer serves each new edition at this same address
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _connector_can_ask(self) -> Edition:
+        expected = ADDRESSES.get(self.connector)
+        if expected and not re.fullmatch(expected, self.url):
+            # without an order, pages may repeat a row and leave another out
+            raise ValueError(f"{self.edition}: the connector {self.connector!r} asks addresses like {expected}")
+        if self.connector in ("records", "melodi", "typed") and self.format != "json":
+            raise ValueError(f"{self.edition}: what {self.connector!r} brings is kept as JSON, not {self.format!r}")
+        if (self.connector == "typed") != bool(self.rows):
+            raise ValueError(f"{self.edition}: `rows` are said with the connector 'typed', and only then")
+        if (self.connector == "datagouv") != (self.resource is not None):
+            raise ValueError(f"{self.edition}: `resource` is said with the connector 'datagouv', and only then")
+        return self
 
 
 class Source(BaseModel):
@@ -62,6 +91,7 @@ class Source(BaseModel):
     homepage: str | None = None
     kind: Literal["values", "geography"] = "values"
     parser: str | None = None  # folder whose parse.py is used, when not this one
+    layouts: dict[str, Layout] = {}  # declared: no parse.py (see sources/layout.py)
     tested_on: Literal["real", "generated"] = "real"
     editions: tuple[Edition, ...]
 
@@ -72,6 +102,16 @@ class Source(BaseModel):
         if double:
             raise ValueError(f"{self.source_id}: edition keys declared twice: {double}")
         return self
+
+    def levels_of(self, edition: Edition) -> tuple[str, ...]:
+        """Levels of the territories that an edition's figures are of; communes unless something says otherwise."""
+        found: dict[str, None] = {}
+        for member in edition.members or (Member(),):
+            layout = self.layouts.get(member.table or edition.layout)
+            several = [level for level in layout.levels.values() if level] if layout else []
+            own = member.level or (layout.level if layout else None)
+            found |= dict.fromkeys(several or [own or "COM"])
+        return tuple(found)
 
     def edition(self, key: str) -> Edition:
         """The edition of that key; KeyError names the known ones."""
@@ -105,5 +145,6 @@ def load_sources() -> dict[str, Source]:
 
 
 def parser_of(source: Source) -> Parse:
-    """The `parse` function of a dataset."""
-    return import_module(f"sources.{source.parser or source.source_id}.parse").parse
+    """The `parse` function of a dataset: its own, or the reader of declared layouts."""
+    module = "sources.declared" if source.layouts else f"sources.{source.parser or source.source_id}.parse"
+    return import_module(module).parse

@@ -42,6 +42,7 @@ INDEX = pl.Schema(
         "licence": pl.String,
         "producer": pl.String,
         "previous_sha256": pl.String,  # body of the edition's row before, when it was another one
+        "catalogue_date": pl.String,  # of the body, as the producer's catalogue wrote it; null without a catalogue
     }
 )
 
@@ -66,6 +67,7 @@ class RawFile:
     licence: str
     producer: str
     previous_sha256: str | None = None
+    catalogue_date: str | None = None
 
     def says_the_same(self, other: RawFile) -> bool:
         """Whether both rows describe the same body at the same address (dates aside)."""
@@ -279,7 +281,10 @@ class RawStore:
                 cache = self._cache
                 if cache is not None and cache[0] == stamp:
                     return cache[1]
-                rows = _Rows(pl.read_parquet(file.read()).select(INDEX.names()).cast(INDEX))
+                held = pl.read_parquet(file.read())
+                if "catalogue_date" not in held.columns:  # an index written before there was one
+                    held = held.with_columns(catalogue_date=None)
+                rows = _Rows(held.select(INDEX.names()).cast(INDEX))
         except FileNotFoundError:
             return _Rows(pl.DataFrame(schema=INDEX))
         except pl.exceptions.PolarsError as error:

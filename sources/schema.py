@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
-LEVELS = ("IRIS", "COM", "ARM", "EPCI", "EPT", "ARR", "ZE", "DEP", "REG", "METRO", "FRANCE")
-OBS_STATUS = ("A", "B", "E", "I", "L", "M", "N", "O", "P", "Q")
+LEVELS = ("IRIS", "QPV", "COM", "ARM", "EPCI", "EPT", "ARR", "ZE", "DEP", "REG", "METRO", "FRANCE")
+OBS_STATUS = ("A", "B", "E", "I", "L", "M", "N", "O", "P", "Q", "U")
 CONF_STATUS = ("F", "N", "C", "A", "O", "D")
 
 Level = pl.Enum(LEVELS)
@@ -63,4 +63,27 @@ COMPOSITION = {
     "name": pl.String,
     "nature": pl.String,  # of an EPCI, as its source says it: CC, CA, CU, SAN, METRO, MET69, ME; else null
     "commune": pl.String,
+}
+
+# One row per IRIS of one geography year, undivided communes (type Z) included.
+IRIS = {
+    "code": pl.String,
+    "name": pl.String,
+    "type": pl.Enum(["H", "A", "D", "Z"]),  # housing, activity, other; Z: the IRIS is the commune
+    "commune": pl.String,  # commune or arrondissement municipal
+}
+
+# One row per IRIS that has a part of another one's past: unchanged ones have no row.
+IRIS_CHANGES = {
+    "year": pl.Int16,  # geography year in which the change shows first
+    "before": pl.String,
+    "after": pl.String,  # the same code where the IRIS kept it
+}
+
+# One row per priority district (QPV) and commune it lies in.
+QPV = {
+    "code": pl.String,  # QP...: perimeters of 2015; QN...: of 2024
+    "name": pl.String,  # null where the file gives none
+    "commune_name": pl.String,  # as printed, null where the file gives none
+    "commune": pl.String,  # code, null where the file gives names only
 }

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 import fastexcel
 import polars as pl
 
-from sources.archive import file_name
+from sources.archive import file_name, json_rows
 from sources.description import Edition, Member, Source
 from sources.errors import CellError, LayoutError
 from sources.schema import LEVELS, VALUES, ConfStatus, Level, ObsStatus
@@ -27,9 +29,11 @@ Status = tuple[str, str]  # obs_status, conf_status
 NORMAL: Status = ("A", "F")
 SECRET: Status = ("Q", "A")  # suppressed by the producer: too few units
 NOT_AVAILABLE: Status = ("O", "F")
+NOT_SIGNIFICANT: Status = ("N", "F")
+NOT_APPLICABLE: Status = ("M", "F")
 
 # The marks French producers write in place of a number.
-MARKS: dict[str, Status] = {"s": SECRET, "nd": NOT_AVAILABLE, "ns": ("N", "F")}
+MARKS: dict[str, Status] = {"s": SECRET, "nd": NOT_AVAILABLE, "ns": NOT_SIGNIFICANT}
 
 METROPOLE = "FM"  # code of the level METRO, whatever the file calls it
 # of Paris, Lyon and Marseille, and of the generated country's city (96001)
@@ -38,6 +42,7 @@ ARRONDISSEMENT_MUNICIPAL = r"^(751(0[1-9]|1\d|20)|6938[1-9]|132(0[1-9]|1[0-6])|9
 # What a code of each level looks like in the COG; shorter digits have lost their leading zeros.
 CODE_PATTERNS = {
     "IRIS": r"^(\d{2}|2[AB])\d{7}$",
+    "QPV": r"^Q(P(\d{3}|02[AB])\d{3}|N(\d{3}|02[AB])\d{2}[A-Z])$",  # perimeters of 2015, of 2024
     "COM": r"^(\d{2}|2[AB])\d{3}$",
     "ARM": ARRONDISSEMENT_MUNICIPAL,
     "EPCI": r"^2\d{8}$",
@@ -51,6 +56,7 @@ CODE_PATTERNS = {
 }
 CODE_WIDTHS = {
     "IRIS": 9,
+    "QPV": 8,
     "COM": 5,
     "ARM": 5,
     "EPCI": 9,
@@ -72,7 +78,16 @@ class Column:
     year: int
     blank: Status = SECRET  # what an empty cell of this column means
     rate: bool = False  # a rate printed 5 or 95 is a bound: it stands for [0, 5] or [95, 100], then rounded
-    percent: bool = False  # printed as a proportion to the thousandth, kept in percent
+    scale: float = 1.0  # what the printed figure is multiplied by (100 for a proportion kept in percent)
+    step: float = 0.0  # the producer's rounding, which leaves the value between lower and upper
+    integer: bool = False  # of a rounded count: 30 rounded to 5 stands for 28 to 32
+    possible: tuple[float, float] | None = None  # outside, the figure is a mark, not significant
+    marks: Mapping[str, Status] = field(default_factory=dict[str, Status])  # besides MARKS
+
+    @property
+    def margin(self) -> float:
+        """How far from the printed figure the producer's rounding leaves the true one."""
+        return (self.step - 1) / 2 if self.integer else self.step / 2
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,16 @@ def decode(data: bytes) -> str:
         return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("cp1252")
+
+
+def _utf8(data: bytes) -> bytes:
+    """The same text in UTF-8, without BOM; the bytes themselves when they already are."""
+    plain = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        plain.decode("utf-8")
+    except UnicodeDecodeError:
+        return decode(data).encode("utf-8")
+    return plain
 
 
 def member_data(
@@ -128,13 +153,19 @@ def read_delimited(
     kept (those present). Row n of the frame is line n + 2 of the file. Raises LayoutError when the file is
     not such a table or a required column is missing.
     """
-    text = decode(data).rstrip("\r\n")  # blank lines at the end say nothing
-    first = text.split("\n", 1)[0]
+    plain = _utf8(data).rstrip(b"\r\n")  # blank lines at the end say nothing
     if separator is None:
-        separator = max(";\t,", key=first.count)
+        separator = max(";\t,", key=plain.split(b"\n", 1)[0].decode().count)
     try:
+        names = pl.read_csv(plain, separator=separator, infer_schema=False, n_rows=0).columns
+        check_columns(source, edition, names, required, file=name, row=1)
+        keep = None if columns is None else set(columns)
         frame = pl.read_csv(
-            io.BytesIO(text.encode("utf-8")), separator=separator, infer_schema=False, null_values=[""]
+            plain,
+            separator=separator,
+            infer_schema=False,
+            null_values=[""],
+            columns=None if keep is None else [c for c in names if c in keep],
         )
     except pl.exceptions.PolarsError as error:
         raise LayoutError(
@@ -145,11 +176,62 @@ def read_delimited(
             "comparer le fichier à la description ; le producteur a pu en changer",
             file=name,
         ) from error
-    check_columns(source, edition, frame.columns, required, file=name, row=1)
-    if columns is not None:
-        keep = set(columns)
-        frame = frame.select([c for c in frame.columns if c in keep])
     return frame
+
+
+def read_parquet(
+    source: Source, edition: Edition, data: bytes, *, name: str, required: Sequence[str]
+) -> pl.DataFrame:
+    """The required columns of a Parquet file as text, the line number in `row`. Raises LayoutError without one."""
+    try:
+        check_columns(source, edition, pl.read_parquet_schema(io.BytesIO(data)), required, file=name)
+        frame = pl.read_parquet(io.BytesIO(data), columns=list(dict.fromkeys(required)))
+    except pl.exceptions.PolarsError as error:
+        raise LayoutError(
+            source.source_id,
+            edition.edition,
+            "un fichier Parquet lisible",
+            str(error).splitlines()[0],
+            "télécharger de nouveau ; sinon prévenir le producteur",
+            file=name,
+        ) from error
+    return frame.cast(pl.String).with_row_index("row", offset=1)
+
+
+def read_json(
+    source: Source, edition: Edition, data: bytes, *, name: str, required: Iterable[str]
+) -> pl.DataFrame:
+    """Objects of JSON as a frame of text columns, their line number in `row`; what is nested is brought up.
+
+    Of an observation of Melodi (dimensions, attributes, measures), the columns are those of the same dataset's CSV:
+    GEO `2025-COM-91286` gives GEO 91286 and GEO_OBJECT COM, its measure OBS_VALUE, whatever it is called.
+    Raises BodyRefusedError when it is no such thing, LayoutError when a required column is missing.
+    """
+    rows = [_flat(r) for r in json_rows(source, edition, data)]
+    columns = dict.fromkeys(c for row in rows for c in row)
+    check_columns(source, edition, columns, required, file=name)
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String))
+    return frame.with_row_index("row", offset=1)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """The cells of one object, as text."""
+    cells = {k: v for k, v in row.items() if k not in ("dimensions", "attributes", "measures")}
+    for part in ("dimensions", "attributes"):
+        cells |= row.get(part) or {}
+    if row.get("dimensions"):
+        measures = [m for m in (row.get("measures") or {}).values() if m]
+        cells["OBS_VALUE"] = measures[0].get("value") if measures else None
+        found = re.fullmatch(r"\d{4}-([A-Z0-9]+)-(\w+)", str(cells.get("GEO")))
+        if found:
+            cells |= {"GEO_OBJECT": found[1], "GEO": found[2]}
+    return {k: _text(v) for k, v in cells.items()}
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def open_workbook(source: Source, edition: Edition, data: bytes, *, name: str) -> fastexcel.ExcelReader:
@@ -180,30 +262,35 @@ def read_sheet(
     header_cell: str,
     required: Iterable[str],
     below: Literal["ignore", "refuse"] = "ignore",
+    title: str | None = None,
+    units_row: bool = False,
 ) -> pl.DataFrame:
     """A worksheet as text, from the row whose first cell is `header_cell` down to the first empty first cell.
 
-    What stands below that empty cell (a second table, a note) is not read; `below="refuse"` makes it an
-    error, so that a hole in a table cannot hide its end. Columns without a name are dropped. Column `row` is
-    the line number in the sheet, for messages.
+    `title`: first cell of a row above, which tells one table of the sheet from those before it. `units_row`: the
+    row under the header says the units, whatever its first cell. What stands below
+    that empty cell (a second table, a note) is not read; `below="refuse"` makes it an error, so that a hole in a
+    table cannot hide its end. Columns without a name are dropped. Column `row` is the line number in the sheet.
     Raises LayoutError when the sheet, the header or a required column is missing, or a column is named twice.
     """
     grid = sheet_grid(source, edition, data, name=name, sheet=sheet)
     first = grid.to_series(0)
-    starts = (first == header_cell).arg_true()
-    if starts.len() == 0:
+    above = (first == title).arg_true().to_list() if title else [-1]
+    starts = [row for row in (first == header_cell).arg_true().to_list() if len(above) == 1 and row > above[0]]
+    if not starts:
+        under = f" sous le titre « {title} », présent une fois" if title else ""
         raise LayoutError(
             source.source_id,
             edition.edition,
-            f"une ligne d'en-tête commençant par « {header_cell} »",
+            f"une ligne d'en-tête commençant par « {header_cell} »{under}",
             f"première colonne : {first.head(8).to_list()}",
             "vérifier la mise en page de la feuille",
             file=name,
             sheet=sheet,
         )
-    start = int(starts[0])
-    names = {i: h for i, h in enumerate(grid.row(start)) if h}
-    check_columns(source, edition, list(names.values()), required, file=name, sheet=sheet, row=start + 1)
+    names = {i: h for i, h in enumerate(grid.row(starts[0])) if h}
+    check_columns(source, edition, list(names.values()), required, file=name, sheet=sheet, row=starts[0] + 1)
+    start = starts[0] + units_row
     body = grid.slice(start + 1)
     blanks = body.to_series(0).is_null().arg_true()
     if blanks.len():
@@ -457,7 +544,7 @@ def _cells(
     plain = text.cast(pl.Float64, strict=False)
     cells = frame.select("code", "row", text=text, value=plain, mark=pl.lit(None, pl.String))
     if (text.is_not_null() & ~plain.is_finite().fill_null(False)).any():
-        mark = pl.when(pl.col("text").is_in(list(MARKS))).then(pl.col("text"))
+        mark = pl.when(pl.col("text").is_in([*MARKS, *column.marks])).then(pl.col("text"))
         cells = cells.with_columns(mark=mark).with_columns(
             value=pl.when(pl.col("mark").is_null()).then(number("text"))
         )
@@ -472,8 +559,13 @@ def _cells(
             file=file,
             sheet=sheet,
         )
-    if column.percent:
-        cells = cells.with_columns((pl.col("value") * 100).round(1))
+    if column.scale != 1.0:
+        cells = cells.with_columns((pl.col("value") * column.scale).round(10))
+    if column.possible is not None:
+        outside = ~pl.col("value").is_between(*column.possible).fill_null(True)
+        cells = cells.with_columns(
+            mark=pl.when(outside).then("text").otherwise("mark"), value=pl.when(~outside).then("value")
+        )
     return _statuses(cells, column, level)
 
 
@@ -484,11 +576,16 @@ def _statuses(cells: pl.DataFrame, column: Column, level: str) -> pl.DataFrame:
     bounded = low | high
     # printed after rounding, to the point for a commune: 5 may be 5.4 there (Paris, owners, 2019), 5.04 elsewhere
     half = 0.5 if level in ("COM", "ARM") else 0.05
+    margin = column.margin
+    rounded = pl.lit(margin > 0) & value.is_not_null()
+    least, most = column.possible or (0.0, None)
 
     def status(of: int, kind: pl.Enum) -> pl.Expr:
         chosen = pl.when(bounded).then(pl.lit(SECRET[of])).when(value.is_not_null()).then(pl.lit(NORMAL[of]))
-        for known, statuses in MARKS.items():
+        for known, statuses in {**MARKS, **column.marks}.items():
             chosen = chosen.when(mark == known).then(pl.lit(statuses[of]))
+        if column.possible is not None:
+            chosen = chosen.when(mark.is_not_null()).then(pl.lit(NOT_SIGNIFICANT[of]))
         return chosen.otherwise(pl.lit(column.blank[of])).cast(kind)
 
     return cells.select(
@@ -497,8 +594,13 @@ def _statuses(cells: pl.DataFrame, column: Column, level: str) -> pl.DataFrame:
         year=pl.lit(column.year, pl.Int16),
         variable=pl.lit(column.variable, pl.Categorical),
         value=pl.when(~bounded).then(value),
-        lower=pl.when(low).then(0.0).when(high).then(95.0 - half),
-        upper=pl.when(low).then(5.0 + half).when(high).then(100.0),
+        lower=pl.when(low).then(0.0).when(high).then(95.0 - half).when(rounded).then((value - margin).clip(least)),
+        upper=pl.when(low)
+        .then(5.0 + half)
+        .when(high)
+        .then(100.0)
+        .when(rounded)
+        .then((value + margin).clip(None, most)),
         obs_status=status(0, ObsStatus),
         conf_status=status(1, ConfStatus),
         mark=pl.when(low)

@@ -105,7 +105,7 @@ def _row(
 def tables() -> dict[str, pl.DataFrame]:
     """Every table that a caller writes, but `observation`."""
     frames = {
-        "territory": [(*t[:4], 2025, *t[4:7], t[7], 2022) for t in TERRITORIES],
+        "territory": [(*t[:4], 2025, None, None, *t[4:7], t[7], 2022) for t in TERRITORIES],
         "territory_member": [("DEP-01", f"COM-0100{i}", 2025, 1.0) for i in (1, 2, 3)],
         "passage": [
             (2016, "01004", 2025, "01001", 1.0, "merge"),
@@ -128,6 +128,7 @@ def tables() -> dict[str, pl.DataFrame]:
                 "public",
                 "insee_filosofi_cc",
                 "A",
+                5 if i == "dem_pop" else 1,
             )
             for i, u in {**UNITS, "rev_tp60_rang": "rang"}.items()
         ],

@@ -1,4 +1,5 @@
-"""The `vigie` command in a process of its own, and what a data folder must look like whatever became of it.
+"""The `vigie` command, in a process of its own or in this one, and what a data folder must look like whatever became
+of it.
 
 Shared by the tests of whole runs and by the long trials of bench/.
 """
@@ -9,10 +10,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.workspace import Workspace
 from warehouse.duckdb_file import engine, published_in
 from warehouse.package import verify_sums
 from warehouse.release import Releases
@@ -49,15 +57,17 @@ class Built:
         return self.data / "releases" / "latest" / "public"
 
 
-def begin(
-    data: Path, *arguments: str, limits: Callable[[], None] | None = None, **settings: str
-) -> subprocess.Popen[str]:
-    """Starts `vigie ARGUMENTS` on a data folder; settings are VIGIE_* variables, those of the caller do not count."""
+def environment(data: Path, settings: dict[str, str]) -> dict[str, str]:
+    """Settings are VIGIE_* variables, those of the caller do not count."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("VIGIE_", "DAGSTER_"))}
+    return own | settings | {"VIGIE_DATA": str(data), "COLUMNS": "400"}
+
+
+def begin(data: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    """Starts `vigie ARGUMENTS` on a data folder."""
     return subprocess.Popen(
         [VIGIE, *arguments],
-        env=own | settings | {"VIGIE_DATA": str(data), "COLUMNS": "400"},
-        preexec_fn=limits,
+        env=environment(data, settings),
         text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -65,16 +75,52 @@ def begin(
     )
 
 
-def vigie(data: Path, *arguments: str, limits: Callable[[], None] | None = None, **settings: str) -> Run:
+def vigie(data: Path, *arguments: str, **settings: str) -> Run:
     """Runs `vigie ARGUMENTS` to its end."""
     began = time.monotonic()
-    return end(begin(data, *arguments, limits=limits, **settings), began)
+    return end(begin(data, *arguments, **settings), began)
 
 
 def end(process: subprocess.Popen[str], began: float) -> Run:
     """What a command begun at that moment answered."""
     out, err = process.communicate()
     return Run(process.returncode, out, err, time.monotonic() - began)
+
+
+def call(data: Path, *arguments: str, recorded: bool = False, **settings: str) -> Run:
+    """`vigie ARGUMENTS` in this process, which is left as it was: modules are loaded already.
+
+    Dagster's history of a run is kept in memory unless it is to be `recorded`: writing it takes seconds.
+    """
+    import dagster as dg
+
+    instance = dg.DagsterInstance.get if recorded else dg.DagsterInstance.ephemeral
+    began = time.monotonic()
+    with (
+        mock.patch.dict(os.environ, environment(data, settings), clear=True),
+        mock.patch.object(dg.DagsterInstance, "get", instance),
+        unlocked(),
+    ):
+        result = CliRunner().invoke(app, arguments)
+    crash = result.exception
+    told = "" if isinstance(crash, SystemExit | None) else "".join(traceback.format_exception(crash))
+    return Run(result.exit_code, result.stdout, result.stderr + told, time.monotonic() - began)
+
+
+@contextmanager
+def unlocked() -> Iterator[None]:
+    """Gives back on leaving the data folders that were locked meanwhile: a process keeps them until it ends."""
+    lock, holding = Workspace.lock, list[Workspace]()
+
+    def noted(workspace: Workspace) -> None:
+        lock(workspace)
+        holding.append(workspace)
+
+    with mock.patch.object(Workspace, "lock", noted):
+        yield
+    for workspace in holding:
+        if workspace._lock is not None:
+            workspace._lock.close()
 
 
 def damage(data: Path) -> list[str]:

@@ -5,6 +5,7 @@ Everything is read from the two releases' Parquet; nothing here writes a release
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ COMPARED = ("value", "lower", "upper", "obs_status", "conf_status")
 TOP_RELATIVE = 20  # movements shown, all indicators together
 TOP_ABSOLUTE = 5  # movements shown per indicator: units do not compare
 SHOWN_TERRITORIES = 50
+
+DATA = "données"  # cause of a movement: the same definition, other figures
+NEW, GONE = "nouvel indicateur", "indicateur retiré"
+MOVED = ("added", "changed", "removed")
 
 _COUNTS = {"added": pl.Int64, "changed": pl.Int64, "removed": pl.Int64, "hidden": pl.Int64, "shown": pl.Int64}
 _MOVEMENT = {
@@ -89,8 +94,9 @@ def _same(one: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> boo
 class Changes:
     """The difference of two releases' published figures.
 
-    counts: source, indicator_id, label_fr, redefined, added, changed, removed, hidden (published before, no
-        longer), shown (published now, not before): one row per source and indicator that differ.
+    counts: source, indicator_id, label_fr, cause, added, changed, removed, hidden (published before, no
+        longer), shown (published now, not before): one row per source and indicator that differ. cause says whether
+        the definition moved the values (`définition (v1 → v2)`, NEW, GONE) or the data did (DATA).
     relative, absolute: indicator_id, label_fr, unit, territory_id, name, year, sex, age, old, new,
         difference, relative (%): biggest first. Only ordinary rows: gaps and ranks follow from them.
         Redefined indicators are left out.
@@ -133,8 +139,11 @@ def compare(before: Path | None, after: Path, *, notice: str | None = None) -> C
     with engine() as connection:
         _open(connection, "old", before)
         _open(connection, "new", after)
-        definitions = _frame(connection, _DEFINITIONS)
+        versions = _frame(connection, _VERSIONS)
+        definitions = versions.filter(pl.col("old") != pl.col("new"))
         counts, moves = _differences(connection, set(definitions["indicator_id"]))
+        causes = {i: cause_of(old, new) for i, _, old, new in versions.iter_rows()}
+        counts = counts.with_columns(cause=pl.col("indicator_id").replace_strict(causes, default=DATA))
         moves = _described(connection, moves)
         return Changes(
             before=_release_of(before) if before else None,
@@ -154,14 +163,22 @@ def compare(before: Path | None, after: Path, *, notice: str | None = None) -> C
         )
 
 
+def cause_of(old: int | None, new: int | None) -> str:
+    """Why the values of an indicator move (French), from its version before and after; None where it is not."""
+    if old is None:
+        return NEW
+    if new is None:
+        return GONE
+    return DATA if old == new else f"définition (v{old} → v{new})"
+
+
 def _release_of(public: Path) -> str:
     return public.parent.name.removeprefix(".candidate-")
 
 
-_DEFINITIONS = """
-    SELECT n.indicator_id, n.label_fr, o.version AS "old", n.version AS "new"
-    FROM new_indicator n JOIN old_indicator o USING (indicator_id)
-    WHERE o.version <> n.version ORDER BY 1
+_VERSIONS = """
+    SELECT indicator_id, coalesce(n.label_fr, o.label_fr) AS label_fr, o.version AS "old", n.version AS "new"
+    FROM new_indicator n FULL JOIN old_indicator o USING (indicator_id) ORDER BY 1
 """
 
 _TERRITORIES = """
@@ -180,7 +197,7 @@ _FINGERPRINT = """
 
 _ALL_ADDED = """
     SELECT regexp_replace(source_ids, '/[^;]*', '', 'g') AS source, indicator_id,
-      sum(n)::BIGINT AS added, 0 AS changed, 0 AS removed, 0 AS hidden, 0 AS shown, false AS redefined
+      sum(n)::BIGINT AS added, 0 AS changed, 0 AS removed, 0 AS hidden, 0 AS shown
     FROM (SELECT source_ids, indicator_id, count(*) AS n FROM new_observation GROUP BY ALL) GROUP BY ALL
 """
 
@@ -249,8 +266,7 @@ def _differences(connection: duckdb.DuckDBPyConnection, redefined: set[str]) -> 
         counts.append(_frame(connection, _DELTA_COUNTS, parameters))
         if indicator not in redefined:
             moves.append(_frame(connection, top, parameters))
-    counted = pl.concat(counts).with_columns(redefined=pl.col("indicator_id").is_in(list(redefined)))
-    return counted, pl.concat(moves)
+    return pl.concat(counts), pl.concat(moves)
 
 
 def _labelled(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> pl.DataFrame:
@@ -318,38 +334,42 @@ def _markdown(c: Changes) -> list[str]:
             f"{number_fr(c.rows_after)} après.",
             "",
         ]
-    lines += _definitions(c)
-    counts = c.counts.filter(~pl.col("redefined"))
-    rows = _first_rows(counts) if c.before is None else _count_rows(counts)
-    lines += _section("Par source et indicateur", rows)
-    if c.before is not None:
-        lines += _section("Plus grands mouvements, en proportion", _move_rows(c.relative))
-        lines += _section("Plus grands mouvements de chaque indicateur, en valeur", _move_rows(c.absolute))
-        lines += _territories("Territoires ajoutés", c.territories_added)
-        lines += _territories("Territoires retirés", c.territories_removed)
+    if c.before is None:
+        return lines + _section("Par source et indicateur", _first_rows(c.counts))
+    lines += _section("Définition ou données", _cause_rows(c))
+    data = c.counts.filter(pl.col("cause") == DATA)
+    lines += _section("Ce que les données changent, par source et indicateur", _count_rows(data))
+    lines += _section("Plus grands mouvements, en proportion", _move_rows(c.relative))
+    lines += _section("Plus grands mouvements de chaque indicateur, en valeur", _move_rows(c.absolute))
+    lines += _territories("Territoires ajoutés", c.territories_added)
+    lines += _territories("Territoires retirés", c.territories_removed)
     return lines
 
 
-def _definitions(c: Changes) -> list[str]:
-    """Redefined indicators stand apart: their figures change because the definition does."""
-    if c.definitions.height == 0:
-        return []
-    counts = c.counts.group_by("indicator_id").agg(pl.col("added", "changed", "removed").sum())
-    rows = c.definitions.join(counts, on="indicator_id", how="left").with_columns(
-        pl.col("added", "changed", "removed").fill_null(0)
-    )
-    table = [["Indicateur", "Version avant", "après", "Lignes ajoutées", "modifiées", "retirées"]] + [
-        [f"{r['label_fr']} (`{r['indicator_id']}`)", str(r["old"]), str(r["new"])]
-        + [number_fr(r[k]) for k in ("added", "changed", "removed")]
-        for r in rows.iter_rows(named=True)
+def _cause_rows(c: Changes) -> list[list[str]]:
+    """What moved because a definition did, indicator by indicator, then all that the data moved."""
+    moved = {(cause_of(r["old"], r["new"]), _named(r)): Counter[str]() for r in c.definitions.iter_rows(named=True)}
+    for row in c.counts.filter(pl.col("cause") != DATA).iter_rows(named=True):
+        moved.setdefault((row["cause"], _named(row)), Counter()).update({k: row[k] for k in MOVED})
+    data = c.counts.filter(pl.col("cause") == DATA)
+    if data.height:
+        indicators = data["indicator_id"].n_unique()
+        whose = f"{indicators} indicateur" + ("s" if indicators > 1 else "")
+        moved[DATA, whose] = Counter({k: int(data[k].sum()) for k in MOVED})
+    last = (NEW, GONE, DATA)
+    ordered = sorted(moved, key=lambda key: (last.index(key[0]) if key[0] in last else -1, key[1]))
+    return [["Cause", "Indicateur", "Lignes ajoutées", "modifiées", "retirées"]] + [
+        [cause, whose, *(number_fr(moved[cause, whose][k]) for k in MOVED)] for cause, whose in ordered
     ]
-    return _section("Définitions modifiées (leurs chiffres ne sont pas repris plus bas)", table)
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['label_fr'] or ''} (`{row['indicator_id']}`)"
 
 
 def _first_rows(counts: pl.DataFrame) -> list[list[str]]:
     return [["Source", "Indicateur", "Lignes"]] + [
-        [r["source"], f"{r['label_fr'] or ''} (`{r['indicator_id']}`)", number_fr(r["added"])]
-        for r in counts.iter_rows(named=True)
+        [r["source"], _named(r), number_fr(r["added"])] for r in counts.iter_rows(named=True)
     ]
 
 
@@ -364,8 +384,7 @@ def _count_rows(counts: pl.DataFrame) -> list[list[str]]:
         "Retirées",
     ]
     return [head] + [
-        [r["source"], f"{r['label_fr'] or ''} (`{r['indicator_id']}`)"]
-        + [number_fr(r[k]) for k in ("added", "changed", "hidden", "shown", "removed")]
+        [r["source"], _named(r), *(number_fr(r[k]) for k in ("added", "changed", "hidden", "shown", "removed"))]
         for r in counts.iter_rows(named=True)
     ]
 
@@ -374,8 +393,7 @@ def _move_rows(moves: pl.DataFrame) -> list[list[str]]:
     head = ["Indicateur", "Territoire", "Année", "Avant", "Après", "Écart", "Écart relatif"]
     return [head] + [
         [
-            f"{r['label_fr'] or ''} (`{r['indicator_id']}`)"
-            + "".join(f", {r[k]}" for k in ("sex", "age") if r[k] != "_T"),
+            _named(r) + "".join(f", {r[k]}" for k in ("sex", "age") if r[k] != "_T"),
             f"{r['name'] or ''} ({r['territory_id']})",
             str(r["year"]),
             number_fr(r["old"]),

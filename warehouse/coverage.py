@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import polars as pl
 
 from warehouse.models import TABLES, nomenclature_frame
@@ -11,11 +9,13 @@ from warehouse.models import TABLES, nomenclature_frame
 LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")  # always counted, even where a source has nothing
 
 
-def coverage_of(rows: pl.DataFrame, sizes: Mapping[str, int]) -> pl.DataFrame:
+def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
     """Coverage of one indicator: per level and year, territories published, suppressed, missing and why.
 
-    rows: its observations, with the `level` of their territory; sizes: reference territories by level. Only the
-    whole population counts (sex and age _T); a gap is published where the territory has at least one.
+    rows: its observations, with the `level` and `perimeter_year` of their territory; sizes: reference territories
+    (level, perimeter_year, territories). Only the whole population counts (sex and age _T); a gap is published where
+    the territory has at least one. Figures of the districts of 2015 say nothing of those of 2024: a level counts the
+    perimeters that the indicator has that year.
     """
     key = ["indicator_id", "level", "year"]
     known = pl.col("value").is_not_null()
@@ -25,12 +25,20 @@ def coverage_of(rows: pl.DataFrame, sizes: Mapping[str, int]) -> pl.DataFrame:
         present=pl.col("territory_id").n_unique(),
         published=pl.col("territory_id").filter(known).n_unique(),
         suppressed=pl.col("territory_id").filter(masked).n_unique(),
+        perimeter_year=pl.col("perimeter_year").unique(),
     )
-    grid = counted.select("indicator_id", "year").unique().join(_universe(sizes), how="cross")
+    counted = _text(counted)
+    always = counted.select("indicator_id", "year").unique().join(
+        sizes.filter(pl.col("level").is_in(LEVELS)), how="cross"
+    )
+    there = counted.explode("perimeter_year").join(sizes, on=["level", "perimeter_year"], nulls_equal=True)
+    universe = pl.concat([frame.select(*key, "perimeter_year", "territories") for frame in (always, there)])
     table = (
-        grid.join(_text(counted), on=key, how="left")
+        universe.unique()
+        .group_by(key)
+        .agg(pl.col("territories").sum())
+        .join(counted.drop("perimeter_year"), on=key, how="left")
         .join(_text(_reasons(own.filter(~known), key)), on=key, how="left")
-        .filter(pl.col("level").is_in(LEVELS) | pl.col("present").is_not_null())
         .with_columns(pl.col("present", "published", "suppressed").fill_null(0).cast(pl.Int64))
     )
     absent = pl.col("territories") - pl.col("present")
@@ -45,6 +53,29 @@ def coverage_of(rows: pl.DataFrame, sizes: Mapping[str, int]) -> pl.DataFrame:
     )
 
 
+def with_absent(coverage: pl.DataFrame, absent: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
+    """The coverage with a row for what declared editions would give and no edition read here does.
+
+    absent: (indicator_id, level, year, why), one row per edition that is not there; sizes: as in coverage_of.
+    """
+    key = ["indicator_id", "level", "year"]
+    universe = sizes.group_by(pl.col("level").cast(pl.String)).agg(pl.col("territories").sum())
+    rows = (
+        absent.join(coverage, on=key, how="anti")
+        .group_by(key)
+        .agg(reason_fr=pl.col("why").unique().sort().str.join(" ; "))
+        .join(universe, on="level")
+        .with_columns(
+            pl.lit(0, pl.Int64).alias("published"),
+            pl.lit(0, pl.Int64).alias("suppressed"),
+            missing=pl.col("territories"),
+        )
+        .select(coverage.columns)
+        .cast(dict(coverage.schema))  # pyright: ignore[reportArgumentType]
+    )
+    return pl.concat([coverage, rows]).sort(key)
+
+
 def _reasons(unknown: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     """`why`: the reasons of the rows without a value, most frequent first, with their number."""
     labels = nomenclature_frame().filter(pl.col("codelist") == "reason").select(reason="code", label="label_fr")
@@ -55,10 +86,6 @@ def _reasons(unknown: pl.DataFrame, key: list[str]) -> pl.DataFrame:
         .group_by(key, maintain_order=True)
         .agg(why=pl.format("{} ({})", "label", "n").str.join(" ; "))
     )
-
-
-def _universe(sizes: Mapping[str, int]) -> pl.DataFrame:
-    return pl.DataFrame(sorted(sizes.items()), schema={"level": pl.String, "territories": pl.Int64}, orient="row")
 
 
 def _text(frame: pl.DataFrame) -> pl.DataFrame:

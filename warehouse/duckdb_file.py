@@ -40,21 +40,31 @@ def engine(scratch: Path | None = None) -> Generator[duckdb.DuckDBPyConnection, 
         connection.close()
 
 
-def build_database(tables: Path, target: Path, *, notice: str | None = None) -> None:
-    """Builds `target` from the Parquet files of the folder `tables`, then syncs it to disk.
+def begin_database(tables: Path, target: Path) -> None:
+    """Builds the first part of `target`, nine tenths of the time: the large tables of the folder `tables`.
 
-    A column or table that the folder lacks (a release of an older version) stays empty. `notice` opens the
-    comment of every table. Raises DatabaseError when an object is left without a comment.
+    It may go on while the small ones are still written. A column or table that the folder lacks (a release of an
+    older version) stays empty.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    with engine(target.parent / "scratch") as connection:
-        connection.execute(f"ATTACH {quoted(str(target))} AS vigie (STORAGE_VERSION {quoted(STORAGE_VERSION)})")
-        connection.execute("USE vigie")
-        # with the order kept, two threads write many small blocks: half as slow again and a third larger
-        connection.execute("SET preserve_insertion_order = false")
+    with _writing(target) as connection:
         for table in TABLES.values():
-            _load(connection, table, tables / f"{table.name}.parquet", notice)
+            if not table.csv:
+                _load(connection, table, tables / f"{table.name}.parquet")
+
+
+def finish_database(tables: Path, target: Path, *, notice: str | None = None) -> None:
+    """Adds the small tables, comments, views and macros to a file begun by begin_database, and syncs it to disk.
+
+    `notice` opens the comment of every table. Raises DatabaseError when an object is left without a comment.
+    """
+    with _writing(target) as connection:
+        for table in TABLES.values():
+            if table.csv:
+                _load(connection, table, tables / f"{table.name}.parquet")
+            for comment in table.comments(notice):
+                connection.execute(comment)
         create_views(connection)
         silent = uncommented(connection)
         if silent:
@@ -63,14 +73,25 @@ def build_database(tables: Path, target: Path, *, notice: str | None = None) -> 
                 "À faire : compléter warehouse/models.py ou warehouse/sql."
             )
         connection.execute("CHECKPOINT vigie")
-        connection.execute("USE memory")
-        connection.execute("DETACH vigie")
     target.chmod(0o644)
     with target.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _load(connection: duckdb.DuckDBPyConnection, table: Table, parquet: Path, notice: str | None) -> None:
+@contextmanager
+def _writing(target: Path) -> Generator[duckdb.DuckDBPyConnection, None, None]:
+    """An engine at work in a file of its own."""
+    with engine(target.parent / "scratch") as connection:
+        connection.execute(f"ATTACH {quoted(str(target))} AS vigie (STORAGE_VERSION {quoted(STORAGE_VERSION)})")
+        connection.execute("USE vigie")
+        # with the order kept, two threads write many small blocks: half as slow again and a third larger
+        connection.execute("SET preserve_insertion_order = false")
+        yield connection
+        connection.execute("USE memory")
+        connection.execute("DETACH vigie")
+
+
+def _load(connection: duckdb.DuckDBPyConnection, table: Table, parquet: Path) -> None:
     relation = f"read_parquet({quoted(str(parquet))})"
     found: set[str] = set()
     if parquet.exists():
@@ -80,8 +101,6 @@ def _load(connection: duckdb.DuckDBPyConnection, table: Table, parquet: Path, no
         codes = f'SELECT DISTINCT "{name}" FROM {relation} WHERE "{name}" IS NOT NULL ORDER BY 1'
         connection.execute(f"CREATE TYPE {kind} AS ENUM ({codes})")
     connection.execute(table.ddl(enums))
-    for comment in table.comments(notice):
-        connection.execute(comment)
     if found:
         columns = ", ".join(f'"{name}"' for name in table.names if name in found)
         connection.execute(f'INSERT INTO "{table.name}" BY NAME SELECT {columns} FROM {relation}')

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from typing import Any
 import polars as pl
 
 from warehouse.changes import Changes, FirstSeen, compare
-from warehouse.duckdb_file import build_database, published_in
+from warehouse.duckdb_file import begin_database, finish_database, published_in
 from warehouse.models import TABLES, nomenclature_frame
 from warehouse.package import SUMS, verify_sums, write_package, write_sums
 from warehouse.parquet import TableWriter
@@ -82,6 +83,8 @@ class Candidate:
         self.input_digest = input_digest
         self.git_commit = git_commit
         self.notice = notice
+        self.database = folder / "database" / DATABASE
+        self._loading: Future[None] | None = None
         self.public.mkdir(parents=True)
         self.write("nomenclature", nomenclature_frame())
 
@@ -113,6 +116,20 @@ class Candidate:
         changes = compare(self.previous.public if self.previous else None, self.public, notice=self.notice)
         (self.public / "CHANGES.md").write_text(changes.markdown(), encoding="utf-8")
         return changes
+
+    def load(self) -> None:
+        """Begins the DuckDB file in a thread, while the tables are checked. Asks for the large tables."""
+        worker = ThreadPoolExecutor(1)
+        self._loading = worker.submit(begin_database, self.public, self.database)
+        worker.shutdown(wait=False)
+
+    def loaded(self) -> Path:
+        """The DuckDB file begun by `load`, which it waits for; begins it now otherwise."""
+        if self._loading is None:
+            begin_database(self.public, self.database)
+        else:
+            self._loading.result()
+        return self.database
 
     def seal(self) -> None:
         """Completes the folder (release table, CSV, dictionary, licence, sums) and syncs it to disk."""
@@ -218,8 +235,10 @@ class Releases:
                     f"{candidate.release_id} : attendu {before} comme publication en vigueur ; trouvé "
                     f"{self._pointed()}. À faire : relancer, une autre publication a eu lieu entre-temps."
                 )
+            begun = candidate.loaded()
             candidate.seal()
-            built = self._build(candidate.release_id, candidate.public, candidate.notice)
+            built = self._build(candidate.release_id, candidate.public, candidate.notice, begun)
+            shutil.rmtree(begun.parent)
             self._put_in_place(candidate.release_id, built, candidate.folder)
         return self._read(candidate.release_id)
 
@@ -308,9 +327,15 @@ class Releases:
         known: dict[str, Any] = {name: row.get(name) for name in TABLES["release"].names}
         return Release(public=public, published=release_id == self._pointed(), **known)
 
-    def _build(self, release_id: str, public: Path, notice: str | None) -> Path:
+    def _build(self, release_id: str, public: Path, notice: str | None, begun: Path | None = None) -> Path:
+        """The DuckDB file of a release, in a folder of its own; `begun` is one that has its large tables."""
         built = self.data / f"{BUILD}{release_id}" / DATABASE
-        build_database(public, built, notice=notice)
+        if begun is None:
+            begin_database(public, built)
+        else:
+            built.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(begun, built)
+        finish_database(public, built, notice=notice)
         return built
 
     def _put_in_place(self, release_id: str, built: Path, candidate: Path | None = None) -> None:

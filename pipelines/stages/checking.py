@@ -30,6 +30,11 @@ CORE: tuple[str, ...] = (
     "core_composition_rows",
     "core_zones",
     "core_zones_rows",
+    "core_iris",
+    "core_iris_rows",
+    "core_iris_changes",
+    "core_qpv",
+    "core_qpv_rows",
 )
 
 
@@ -91,7 +96,8 @@ def suite_descriptions() -> dict[str, str]:
 
 
 def _bounds(workspace: Workspace) -> Bounds:
-    return load_bounds("demo" if workspace.settings.profile == "demo" else "national")
+    bounds = load_bounds("demo" if workspace.settings.profile == "demo" else "national")
+    return bounds.of_units({i.id: i.unit for i in load_catalogue().indicators})
 
 
 def _relation(path: Path) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
+from methods import districts
 from methods.passage import dated_as_listed, passage
 from methods.territories import (
+    METRO,
     communes_of_year,
     composition_of_year,
     edition_members,
@@ -21,8 +23,10 @@ from methods.territories import (
 )
 from pipelines.workspace import Workspace, WorkspaceError, digest, fingerprint_of, refresh
 from sources.description import Edition, Source
+from sources.schema import IRIS, IRIS_CHANGES
 
 COMPOSITIONS = ("dgcl_epci", "insee_epci_ancien", "insee_appartenance")
+QPV_LISTS = ("insee_qpv", "anct_qpv2024")  # perimeters of 2015, of 2024
 LISTS_EVERY_COMMUNE = 0.98  # share of the COG's communes above which an edition is taken to leave none out
 AGGREGATED = ("COM", "EPCI", "DEP", "REG", "METRO", "FRANCE")  # levels computed from communes when need be
 REFERENCE_LEVELS = ("EPCI", "DEP", "REG", "METRO")
@@ -58,9 +62,10 @@ def build_passage(workspace: Workspace) -> pl.DataFrame:
     """Writes the table of code changes between any two COG years from the first used to the newest."""
     events = _latest(workspace, "insee_cog_evenements")
     newest = workspace.core("insee_cog_evenements", events[max(events)].edition)
-    used = [e.cog_year or e.data_year for s in _values(workspace) for e in workspace.present(s)]
-    years = [*used, *_latest(workspace, "insee_cog_communes"), *_latest(workspace, "insee_epci_ancien")]
-    span = range(min(years), max(events) + 1)
+    lists = ("insee_cog_communes", "insee_epci_ancien", "insee_iris", *QPV_LISTS)
+    used = [*_values(workspace), *(workspace.sources[s] for s in lists)]
+    first = min(e.cog_year or e.data_year for s in used for e in workspace.present(s))
+    span = range(first, max(events) + 1)
     fingerprint = digest(f"{fingerprint_of(newest)} {span} {workspace.code_digest}")
     refresh(
         path(workspace, "passage"),
@@ -77,20 +82,25 @@ def build_territories(workspace: Workspace) -> pl.DataFrame:
     communes = _communes(workspace, reference)
     composition = _composition(workspace, reference)
     members = territory_members(communes, composition, reference)
-    table = territories(
+    whole = territories(
         communes,
         _zones(workspace, "insee_cog_departements", reference),
         _zones(workspace, "insee_cog_regions", reference),
         composition,
         reference,
     )
+    qpv = _located_qpv(workspace, reference)
+    places = pl.concat([_iris_places(workspace, reference), districts.qpv_places(qpv)])
+    inside = districts.district_members(places, whole, reference)
+    table = pl.concat([whole, districts.district_territories(places, whole, reference)]).sort("territory_id")
     cities = communes.filter(pl.col("typecom") == "ARM").select(code="parent", arm="code").sort("code", "arm")
     frames = {
         "territory": table,
-        "territory_member": members,
+        "territory_member": pl.concat([members, inside]).sort("parent_id", "child_id"),
         "cities": cities,
         "reference_members": members_by_year(communes, composition),
-        "parents": parents(members, cities),
+        "parents": pl.concat([parents(members, cities), parents_of_parts(table)]).sort("territory_id", "reference"),
+        "unplaced": districts.newest(qpv).filter(pl.col("commune").is_null()).select("code", "printed"),
     }
     for name, frame in frames.items():
         refresh(path(workspace, name), fingerprint, lambda f=frame: f)
@@ -101,11 +111,12 @@ def parents(members: pl.DataFrame, cities: pl.DataFrame) -> pl.DataFrame:
     """Territories above each commune, arrondissement and EPCI: (territory_id, reference, reference_level).
 
     A territory is above another when it holds all of its communes; an EPCI astride two départements has none.
+    Above IRIS and QPV, and the city above its arrondissements: `parents_of_parts`.
     """
     level = pl.col("parent_id").str.split("-").list.first()
     above = members.with_columns(reference_level=level).filter(pl.col("reference_level").is_in(list(REFERENCE_LEVELS)))
     communes = above.select(territory_id="child_id", reference="parent_id", reference_level="reference_level")
-    districts = (
+    municipal = (
         cities.select(territory_id=pl.lit("COM-") + pl.col("code"), arm=pl.lit("ARM-") + pl.col("arm"))
         .join(communes, on="territory_id")
         .select(territory_id="arm", reference="reference", reference_level="reference_level")
@@ -119,7 +130,27 @@ def parents(members: pl.DataFrame, cities: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("inside") == pl.col("size"))
         .select(territory_id="epci", reference="reference", reference_level="reference_level")
     )
-    return pl.concat([communes, districts, held]).sort("territory_id", "reference")
+    return pl.concat([communes, municipal, held])
+
+
+def parents_of_parts(table: pl.DataFrame) -> pl.DataFrame:
+    """Territories above what is inside a commune (columns as `parents`): the commune or arrondissement municipal, the
+    city of the latter and, for IRIS and QPV, the EPCI, the département, the région and the métropole.
+
+    table: every territory.
+    """
+    part = pl.col("level").is_in(districts.LEVELS)
+    held = table.filter(part | (pl.col("level") == "ARM")).select("territory_id", "level", reference="commune_id")
+    cities = held.filter(pl.col("level") == "ARM").select(arm="territory_id", city="reference")
+    through = held.join(cities, left_on="reference", right_on="arm").select("territory_id", reference="city")
+    mainland = ~pl.col("departement_id").str.starts_with("DEP-97")
+    above = (
+        table.filter(part)
+        .with_columns(metro=pl.when(mainland).then(pl.lit(f"METRO-{METRO}")))
+        .unpivot(["epci_id", "departement_id", "region_id", "metro"], index="territory_id", value_name="reference")
+    )
+    rows = pl.concat([held.drop("level"), through, above.drop("variable")]).drop_nulls("reference")
+    return rows.with_columns(reference_level=pl.col("reference").str.split("-").list.first())
 
 
 def build_correspondences(workspace: Workspace) -> pl.DataFrame:
@@ -156,7 +187,19 @@ def ranked(workspace: Workspace, frame: pl.DataFrame, *columns: str) -> pl.DataF
 
 @dataclass(frozen=True)
 class Correspondence:
-    """What an edition's codes are in the reference COG; see methods.settle for the two frames."""
+    """What an edition's codes are in the reference COG; see methods.settle for the two frames.
+
+    left_out: (level, code), published territories that are no reference territory and are computed from no commune.
+    """
+
+    same: pl.DataFrame
+    groups: pl.DataFrame
+    left_out: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """The part of a correspondence that rests on communes."""
 
     same: pl.DataFrame
     groups: pl.DataFrame
@@ -164,22 +207,61 @@ class Correspondence:
 
 def correspondence(workspace: Workspace, edition: Edition, values: pl.DataFrame) -> Correspondence:
     """values: the core frame of the edition. Territories are ranks."""
-    own = pl.col("level").cast(pl.String)
-    published = values.filter(own == "COM")["code"].unique().sort()
-    levels = values.select(own.unique().sort()).to_series().to_list()
+    coded = values.select("level", "code").unique().with_columns(pl.col("level").cast(pl.String)).sort("level", "code")
+    same = pl.DataFrame(schema={"level": pl.String, "code": pl.String, "territory_id": pl.UInt32})
+    groups = pl.DataFrame(schema={"territory_id": pl.UInt32, "code": pl.String, "partial": pl.Boolean})
+    inside = coded["level"].is_in(districts.LEVELS)
+    if not inside.all():
+        sets = _sets(workspace, edition, coded)
+        same, groups = sets.same, sets.groups
+    if inside.any():
+        same = pl.concat([same, _same_districts(workspace, edition.cog_year or edition.data_year, coded)])
+    lost = coded.filter(~pl.col("level").is_in(AGGREGATED)).join(same, on=["level", "code"], how="anti")
+    return Correspondence(same, groups, lost)
+
+
+def _same_districts(workspace: Workspace, year: int, coded: pl.DataFrame) -> pl.DataFrame:
+    """The published IRIS and QPV that are a reference territory: (level, code, territory_id)."""
+    iris, qpv = (coded.filter(pl.col("level") == level) for level in ("IRIS", "QPV"))
+    same = [qpv.with_columns(territory_id=pl.lit("QPV-") + pl.col("code"))]
+    found = _iris_list(workspace, reference_cog(workspace))
+    if found is not None and iris.height:
+        list_year, listed = found
+        changes, told = _iris_changes(workspace)
+        table = read(workspace, "passage")
+        same.append(districts.same_iris(iris["code"], listed, changes, told, table, year, list_year))
+    return ranked(workspace, pl.concat(same), "territory_id")
+
+
+def _sets(workspace: Workspace, edition: Edition, coded: pl.DataFrame) -> _Sets:
+    """The published territories made of communes; computed once for editions that publish the same ones."""
     year = edition.cog_year or edition.data_year
-    communes = read(workspace, f"members-{year}").filter(pl.col("level") == "COM")["code"]
+    members = read(workspace, f"members-{year}")
+    communes = members.filter(pl.col("level") == "COM")["code"]
+    published = coded.filter(pl.col("level") == "COM")["code"]
     whole = published.is_in(communes.implode()).sum() >= LISTS_EVERY_COMMUNE * communes.len()
     # an edition that leaves communes out says nothing of what an undivided commune holds
     first = min(edition.data_year, year) if whole else year
     held = published_communes(communes, read(workspace, "passage"), first, year, published)
+    levels = compared_levels(coded, members)
     key = (year, digest(f"{levels} {held.write_csv()}"))
     if key not in workspace.correspondences:
-        workspace.correspondences[key] = _correspondence(workspace, year, held, levels)
+        workspace.correspondences[key] = _compare_sets(workspace, year, held, levels)
     return workspace.correspondences[key]
 
 
-def _correspondence(workspace: Workspace, year: int, held: pl.DataFrame, levels: list[str]) -> Correspondence:
+def compared_levels(coded: pl.DataFrame, members: pl.DataFrame) -> list[str]:
+    """The published levels whose codes are those of the year's members.
+
+    Zones d'emploi of 2010 and of 2020 share a third of their codes, and an edition in the COG of 2020 still has those
+    of 2010: one code that is not of the zoning says that none is.
+    """
+    zones = coded.filter(pl.col("level") == "ZE")
+    foreign = zones.join(members, on=["level", "code"], how="anti").height > 0
+    return [level for level in coded["level"].unique().sort() if not (level == "ZE" and foreign)]
+
+
+def _compare_sets(workspace: Workspace, year: int, held: pl.DataFrame, levels: list[str]) -> _Sets:
     """held: (code, commune), what each published commune code stands for in the COG of that year; levels: those
     that the edition publishes."""
     table = read(workspace, "passage")
@@ -189,7 +271,7 @@ def _correspondence(workspace: Workspace, year: int, held: pl.DataFrame, levels:
     edition = pl.concat([members, held.select(level=pl.lit("COM"), code="code", commune="commune")])
     asked = pl.col("level").is_in([*levels, "COM"])
     groups = edition_members(reference.filter(pl.col("level").is_in(AGGREGATED)), held, table, year, target)
-    return Correspondence(
+    return _Sets(
         same=ranked(
             workspace,
             same_territory(edition.filter(asked), reference.filter(asked), table, year, target),
@@ -262,6 +344,42 @@ def _composition(workspace: Workspace, year: int) -> pl.DataFrame:
         for edition in workspace.present(workspace.sources[source_id])
     ]
     return composition_of_year(pl.concat(pl.collect_all(frames)), read(workspace, "passage"), year)
+
+
+def _iris_list(workspace: Workspace, reference: int) -> tuple[int, pl.DataFrame] | None:
+    """Year and IRIS of the list nearest to the reference COG; none where no list was acquired."""
+    if not _latest(workspace, "insee_iris"):
+        return None
+    edition = _nearest(workspace, "insee_iris", reference)
+    return edition.data_year, pl.read_parquet(workspace.core("insee_iris", edition.edition))
+
+
+def _iris_changes(workspace: Workspace) -> tuple[pl.DataFrame, set[int]]:
+    """Every known change of IRIS (year, before, after), and the years that the lists tell."""
+    found = _latest(workspace, "insee_iris_modifications")
+    frames = [pl.read_parquet(workspace.core("insee_iris_modifications", e.edition)) for e in found.values()]
+    told = {year - back for year in found for back in range(districts.CHANGES_SPAN)}
+    return pl.concat(frames).unique() if frames else pl.DataFrame(schema=IRIS_CHANGES), told
+
+
+def _iris_places(workspace: Workspace, reference: int) -> pl.DataFrame:
+    found = _iris_list(workspace, reference)
+    year, listed = found or (reference, pl.DataFrame(schema=IRIS))
+    return districts.iris_places(listed, read(workspace, "passage"), year, reference)
+
+
+def _located_qpv(workspace: Workspace, reference: int) -> pl.DataFrame:
+    """Every list of QPV with its communes in the reference COG: (year, code, name, printed, commune)."""
+    table = read(workspace, "passage")
+    text = dict.fromkeys(("code", "name", "printed", "commune"), pl.String)
+    parts = [pl.DataFrame(schema={"year": pl.Int16, **text})]
+    for source_id in QPV_LISTS:
+        for year, edition in _latest(workspace, source_id).items():
+            cog = edition.cog_year or year
+            listed = pl.read_parquet(workspace.core(source_id, edition.edition))
+            located = districts.located(listed, _communes(workspace, cog), table, cog, reference)
+            parts.append(located.select(pl.lit(year, pl.Int16).alias("year"), pl.all()))
+    return pl.concat(parts)
 
 
 def _geography_fingerprint(workspace: Workspace) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from methods import indicators as methods
+from methods.districts import UNDIVIDED
 from methods.settle import CODES, SETTLED, VariableRule, settle
 from pipelines.stages import geography
 from pipelines.workspace import Workspace, digest, fingerprint_of, in_pairs, refresh
@@ -33,6 +34,11 @@ def settled_path(workspace: Workspace, source: Source, edition: Edition) -> Path
     return workspace.stage("settled", source.source_id, f"{edition.edition}.parquet")
 
 
+def left_out_path(workspace: Workspace, source: Source, edition: Edition) -> Path:
+    """Written with the settled figures: the published codes (level, code) that are no reference territory."""
+    return settled_path(workspace, source, edition).with_suffix(".left_out")
+
+
 def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
     """Writes the settled Parquet of each edition of a source; returns what to show."""
     rules = variable_rules(load_catalogue()).get(source.source_id, ())
@@ -45,9 +51,11 @@ def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
             step.advance(edition.edition)
             if fresh:
                 written.append(edition.edition)
+    left_out = {e.edition: _left_out(workspace, source, e) for e in asked}
     return {
         "éditions": [e.edition for e in asked],
         "recalculées": written,
+        "codes sans territoire de référence": {edition: counts for edition, counts in left_out.items() if counts},
         "remplacées par une réédition": [
             e.edition for e in workspace.present(source) if e.edition not in {a.edition for a in asked}
         ],
@@ -59,12 +67,23 @@ def _refresh_settled(workspace: Workspace, source: Source, edition: Edition, rul
     members = geography.path(workspace, f"members-{edition.cog_year or edition.data_year}")
     fingerprint = digest(f"{fingerprint_of(core)} {fingerprint_of(members)} {workspace.code_digest}")
     target = settled_path(workspace, source, edition)
-    return refresh(target, fingerprint, lambda: _settled(workspace, source, edition, rules))
+    return refresh(target, fingerprint, lambda: _settled(workspace, source, edition, rules, fingerprint))
 
 
-def _settled(workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule]) -> pl.DataFrame:
+def _left_out(workspace: Workspace, source: Source, edition: Edition) -> dict[str, int]:
+    """Level -> number of published codes that stand for no reference territory, and whose figures are not kept."""
+    lost = pl.read_parquet(left_out_path(workspace, source, edition))
+    undivided = (pl.col("level") == "IRIS") & pl.col("code").str.contains(UNDIVIDED)
+    named = pl.when(undivided).then(pl.lit("IRIS (commune entière)")).otherwise("level").alias("level")
+    return dict(lost.select(named).group_by("level").len().sort("level").iter_rows())
+
+
+def _settled(
+    workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule], fingerprint: str
+) -> pl.DataFrame:
     values = pl.read_parquet(workspace.core(source.source_id, edition.edition))
     where = geography.correspondence(workspace, edition, values)
+    refresh(left_out_path(workspace, source, edition), fingerprint, lambda: where.left_out)
     frame = settle(
         values, same=where.same, groups=where.groups, cities=geography.read(workspace, "cities"), rules=rules
     )
@@ -79,8 +98,9 @@ def observe(workspace: Workspace, theme: str) -> dict[str, Any]:
     fingerprint = _inputs(workspace, catalogue)
     rows: dict[str, int] = {}
     with workspace.progress.step(f"Indicateurs {theme}", len(chosen)) as step:
-        for derived in (False, True):  # an indicator that rests on another comes after it
-            group = [i for i in chosen if hasattr(i.compute, "of") == derived]
+        depths = {i.id: catalogue.depth_of(i) for i in chosen}
+        for depth in sorted(set(depths.values())):  # an indicator that rests on another comes after it
+            group = [i for i in chosen if depths[i.id] == depth]
             sizes = in_pairs(lambda i: _refresh_rows(workspace, catalogue, i, fingerprint), group)
             for indicator, size in zip(group, sizes, strict=True):
                 step.advance(indicator.id)
@@ -105,11 +125,18 @@ def _rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> p
             rows = methods.published(spec, _variables(workspace, catalogue, indicator))
         case methods.Ratio() as spec:
             rows = methods.ratio(spec, _variables(workspace, catalogue, indicator))
+            rows = methods.lift(rows, _parents(workspace)) if spec.lifted else rows
+        case methods.Difference() as spec:
+            rows = methods.difference(spec, _variables(workspace, catalogue, indicator))
         case methods.Growth() as spec:
-            rows = methods.growth(spec, _observed(workspace, catalogue, spec.of))
+            rows = methods.growth(spec, _observed(workspace, catalogue, spec.of), _breaks(catalogue))
+        case methods.Trend() as spec:
+            rows = methods.trend(spec, _observed(workspace, catalogue, spec.of), _breaks(catalogue))
+        case methods.SexGap() as spec:
+            rows = methods.sex_gap(_observed(workspace, catalogue, spec.of))
         case methods.Gap() as spec:
-            parents = geography.ranked(workspace, geography.read(workspace, "parents"), "territory_id", "reference")
-            rows = methods.gap(spec, _observed(workspace, catalogue, spec.of), parents)
+            against = _observed(workspace, catalogue, spec.against) if spec.against else None
+            rows = methods.gap(spec, _observed(workspace, catalogue, spec.of), _parents(workspace), against)
         case methods.Rank() as spec:
             rows = methods.rank(
                 spec,
@@ -117,6 +144,14 @@ def _rows(workspace: Workspace, catalogue: Catalogue, indicator: Indicator) -> p
                 geography.universe_of(workspace, spec.universe),
             )
     return rows
+
+
+def _breaks(catalogue: Catalogue) -> list[tuple[str, int]]:
+    return [(b.scope, b.year) for b in catalogue.breaks]
+
+
+def _parents(workspace: Workspace) -> pl.DataFrame:
+    return geography.ranked(workspace, geography.read(workspace, "parents"), "territory_id", "reference")
 
 
 def _observed(workspace: Workspace, catalogue: Catalogue, indicator_id: str) -> pl.DataFrame:

@@ -19,11 +19,17 @@ from pipelines.stages.observations import observation_path
 from pipelines.stages.reconciling import reconciled_lines, reconciliation_table
 from pipelines.workspace import ROOT, Workspace, WorkspaceError, replace_bytes, sweep
 from warehouse.catalogue import Catalogue, Indicator, indicator_table, load_catalogue, series_break_table
-from warehouse.coverage import coverage_of
+from warehouse.coverage import coverage_of, with_absent
 from warehouse.models import TABLES
 from warehouse.release import Candidate, Releases
 
 BLOCK_ROWS = 262_144  # text takes five times the memory of codes: never a whole indicator at once
+ABSENT = {
+    "not_published": "absente à son adresse chez le producteur",
+    "fetched": "remplacée à son adresse par une autre",
+    "unchanged": "remplacée à son adresse par une autre",
+    "changed": "remplacée à son adresse par une autre",
+}
 FICTION = "Données fictives : pays imaginaire généré pour la démonstration, aucun chiffre n'est réel."
 
 
@@ -67,17 +73,20 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
         candidate.write("indicator", indicator_table(catalogue))
         candidate.write("series_break", series_break_table(catalogue))
         candidate.write("source_file", source_files(workspace))
-        sizes = dict(territories.group_by("level").len().rows())
-        ranks = territories.sort("territory_id").select("territory_id", pl.col("level").cast(pl.Categorical))
+        sizes = territories.group_by("level", "perimeter_year").agg(territories=pl.len().cast(pl.Int64))
+        ranks = territories.sort("territory_id").select(
+            "territory_id", pl.col("level").cast(pl.Categorical), "perimeter_year", "population"
+        )
         coverage: list[pl.DataFrame] = []
         with candidate.writer("observation") as writer:
             for indicator in catalogue.indicators:
                 step.advance(indicator.id)
                 rows = _indicator_rows(workspace, indicator, ranks)
                 coverage.append(coverage_of(rows, sizes))
-                for block in rows.drop("level").iter_slices(BLOCK_ROWS):
+                for block in rows.drop("level", "perimeter_year").iter_slices(BLOCK_ROWS):
                     writer.write(_identified(block, ranks["territory_id"]))
-        candidate.write("coverage", pl.concat(coverage))
+        candidate.load()
+        candidate.write("coverage", with_absent(pl.concat(coverage), _absent(workspace, catalogue), sizes))
         candidate.write("reconciliation", reconciled.result())
     workspace.candidate = candidate
     changes = candidate.changes
@@ -91,11 +100,34 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
     }
 
 
+def _absent(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
+    """What the editions that are not there would give: (indicator_id, level, year, why), for `coverage`."""
+    told = {(o.source_id, o.edition): ABSENT.get(o.kind) for o in workspace.outcomes}
+    rows: list[tuple[str, str, int, str]] = []
+    for indicator in catalogue.indicators:
+        for source_id in catalogue.sources_of(indicator):
+            source = workspace.sources[source_id]
+            there = {e.edition for e in workspace.present(source)}
+            for edition in workspace.editions(source):
+                if edition.edition not in there:
+                    why = told.get((source_id, edition.edition)) or "pas encore reçue"
+                    text = f"Édition {edition.edition} de {source_id} déclarée, {why}"
+                    rows += [(indicator.id, level, edition.data_year, text) for level in source.levels_of(edition)]
+    schema = {"indicator_id": pl.String, "level": pl.String, "year": pl.Int16, "why": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def _indicator_rows(workspace: Workspace, indicator: Indicator, levels: pl.DataFrame) -> pl.DataFrame:
-    """The rows of an indicator that the public edition carries, with the level of their territory."""
+    """The rows of an indicator that the public edition carries, with the level and perimeter of their territory."""
     rows = pl.read_parquet(observation_path(workspace, indicator))
-    rows = protect(rows, diffusion=indicator.diffusion, edition="public")
-    return rows.with_columns(indicator_id=pl.lit(indicator.id), level=levels["level"].gather(rows["territory_id"]))
+    own = levels.select("level", "perimeter_year", "population")[rows["territory_id"]]
+    rows = protect(
+        rows.with_columns(own),
+        diffusion=indicator.diffusion,
+        edition="public",
+        secrecy_rule=indicator.secrecy_rule,
+    )
+    return rows.drop("population").with_columns(indicator_id=pl.lit(indicator.id))
 
 
 def _identified(block: pl.DataFrame, identifiers: pl.Series) -> pl.DataFrame:

@@ -39,11 +39,11 @@ def _served(catalogue: Catalogue) -> dict[tuple[str, str], str]:
         form = indicator.compute
         if isinstance(form, PublishedForm):
             for source, own in form.variables.items():
-                for variable in (own, *form.ages.values()):
+                for variable in (own, *(group[source] for group in form.groups().values())):
                     served.setdefault((source, variable), indicator.id)
         elif isinstance(form, RatioForm):
-            for name in (*form.numerator, *form.denominator):
-                served.setdefault((form.source, name.partition("@")[0]), indicator.id)
+            for named in form.rules():
+                served.setdefault(named, indicator.id)
     return served
 
 

@@ -62,10 +62,11 @@ CITIES = {"751": "75056", "693": "69123", "132": "13055", "969": "96001"}
 
 
 def parse(source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.DataFrame:
-    """One row per commune (Paris, Lyon and Marseille whole; also by arrondissement, level ARM) and variable.
+    """One row per IRIS, commune (Paris, Lyon and Marseille whole; also by arrondissement, level ARM) and variable.
 
-    value is null, lower the sum of the published cells (0 when none is), upper null, masked_parts the number
-    of empty cells in the sum; statuses Q and A.
+    Of an IRIS, value is the published figure, null (Q, A) when the cell is empty. Of a commune, value is null,
+    lower the sum of the published cells (0 when none is), upper null, masked_parts the number of empty cells in
+    the sum; statuses Q and A.
     Raises LayoutError when a column is missing, CellError for an unknown NOTE, a withheld IRIS that has
     figures or a cell that cannot be read.
     """
@@ -75,8 +76,8 @@ def parse(source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.Da
     wide = coded(source, edition, wide, pl.col("CODGEO"), level="IRIS", file=name)
     _check_notes(source, edition, wide, list(variables), name)
     cells = (
-        wide.select("row", pl.col("code").str.slice(0, 5), *variables)
-        .unpivot(index=["row", "code"], variable_name="column", value_name="text")
+        wide.select("row", *variables, iris="code", code=pl.col("code").str.slice(0, 5))
+        .unpivot(index=["row", "iris", "code"], variable_name="column", value_name="text")
         .with_columns(value=number("text"))
     )
     refuse_unreadable(
@@ -88,7 +89,11 @@ def parse(source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.Da
     cities = districts.with_columns(code=pl.col("code").str.slice(0, 3).replace_strict(CITIES))
     communes = pl.concat([cells.filter(~municipal), cities])
     return pl.concat(
-        [_bounds(communes, "COM", edition.data_year), _bounds(districts, "ARM", edition.data_year)]
+        [
+            _districts(cells, edition.data_year),
+            _bounds(communes, "COM", edition.data_year),
+            _bounds(districts, "ARM", edition.data_year),
+        ]
     ).cast(VALUES)  # pyright: ignore[reportArgumentType]
 
 
@@ -111,6 +116,24 @@ def _check_notes(source: Source, edition: Edition, wide: pl.DataFrame, columns: 
             row=int(bad["row"][0]),
             column="NOTE",
         )
+
+
+def _districts(cells: pl.DataFrame, year: int) -> pl.DataFrame:
+    """The figures of the IRIS, sorted by variable and code."""
+    known = pl.col("value").is_not_null()
+    return cells.sort("variable", "iris").select(
+        level=pl.lit("IRIS", Level),
+        code="iris",
+        year=pl.lit(year, pl.Int16),
+        variable="variable",
+        value="value",
+        lower=pl.lit(None, pl.Float64),
+        upper=pl.lit(None, pl.Float64),
+        obs_status=pl.when(known).then(pl.lit("A", ObsStatus)).otherwise(pl.lit(SECRET[0], ObsStatus)),
+        conf_status=pl.when(known).then(pl.lit("F", ConfStatus)).otherwise(pl.lit(SECRET[1], ConfStatus)),
+        mark=pl.lit(None, pl.String),
+        masked_parts=pl.lit(None, pl.UInt32),
+    )
 
 
 def _bounds(cells: pl.DataFrame, level: str, year: int) -> pl.DataFrame:

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
 import xlsxwriter
+
+from sources.connectors import STABLE, lines
+from sources.description import Edition
 
 NOTICE = "PAYS FICTIF : données générées, aucune ne décrit un territoire ni une personne réels."
 _BORN = (2020, 1, 1, 0, 0, 0)  # date written inside archives and workbooks
@@ -41,6 +45,42 @@ def tabbed(table: pl.DataFrame) -> bytes:
     """Tab separated, cp1252, never quoted: INSEE's text files to 2018."""
     lines = ["\t".join(table.columns), *("\t".join(c or "" for c in row) for row in table.iter_rows())]
     return ("\r\n".join(lines) + "\r\n").encode("cp1252")
+
+
+def objects(table: pl.DataFrame) -> bytes:
+    """An object a line, empty cells null."""
+    return lines({k: v or None for k, v in row.items()} for row in table.iter_rows(named=True))
+
+
+def parquet(table: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def as_published(edition: Edition, path: str, data: bytes) -> dict[str, bytes]:
+    """What the addresses of a connector answer: path -> body; `path` is that of the edition, `data` its body."""
+    rows = [json.loads(line) for line in data.splitlines()] if edition.connector in ("records", "melodi") else []
+    match edition.connector:
+        case "records":
+            return {path: json.dumps({"total_count": len(rows), "results": rows}).encode()}
+        case "melodi":
+            page = {"observations": [_observation(r) for r in rows], "paging": {"count": len(rows)}}
+            return {path: json.dumps(page).encode()}
+        case "datagouv":
+            stable = STABLE.format(id="fictif")
+            found = {"id": "fictif", "title": edition.resource, "format": edition.format, "last_modified": "2020-01-01"}
+            listing = json.dumps({"resources": [found]}).encode()
+            return {path.rstrip("/"): listing, stable.removeprefix("https://"): data}
+        case _:
+            return {path: data}
+
+
+def _observation(row: Mapping[str, str]) -> dict[str, object]:
+    dimensions = {k: v for k, v in row.items() if k not in ("OBS_VALUE", "GEO_OBJECT")}
+    measure = {"value": float(row["OBS_VALUE"])} if row["OBS_VALUE"] else {}
+    geo = f"2025-{row['GEO_OBJECT']}-{row['GEO']}"
+    return {"dimensions": {**dimensions, "GEO": geo}, "measures": {"OBS_VALUE_NIVEAU": measure}}
 
 
 def numbers(table: pl.DataFrame, *, comma: bool = False, pad: bool = False, mark: str = "") -> pl.DataFrame:

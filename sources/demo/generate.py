@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import polars as pl
 
-from sources.demo import caf, census, files_counts, files_filosofi, files_geography, truth
+from sources.demo import caf, census, declared, districts, files_counts, files_filosofi, files_geography, truth
 from sources.demo.country import Country, build_country
 from sources.demo.disclosure import UNAVAILABLE, publish
-from sources.demo.formats import archive
+from sources.demo.formats import archive, as_published
 from sources.demo.households import Households, Year, draw, in_year
 from sources.demo.tally import LEVELS, Tally, figures, poverty, tally
 from sources.demo.truth import Hidden, Part, Truth
@@ -37,6 +37,10 @@ COVERED = {
     "insee_epci_ancien": (2014, 2019),
     "dgcl_epci": (2019, REFERENCE_COG),
     "insee_appartenance": (2021, REFERENCE_COG),
+    "insee_iris": (2023, 2023),
+    "insee_iris_modifications": (2023, 2023),
+    "insee_qpv": (2018, 2020),
+    "anct_qpv2024": (2024, 2024),
     "insee_filosofi_cc": (2017, 2020),
     "insee_filosofi_distribution": (2014, 2020),
     "insee_comparateur": (2018, 2018),
@@ -44,6 +48,13 @@ COVERED = {
     "cnaf_iris": (2016, 2019),
     "cnaf_commune": (2020, 2024),
 }
+# Declared datasets that are not generated: figures drawn for them would contradict the households'.
+NOT_DRAWN = (
+    "insee_filosofi_iris",
+    "insee_filosofi_2023",
+    "insee_qpv_demographie",  # its file is that of insee_qpv
+    "insee_qpv2024_revenus",  # the districts are those of 2015
+)
 GEOGRAPHY: dict[str, Callable[[Country, Edition], dict[str | None, bytes]]] = {
     "insee_cog_communes": files_geography.communes,
     "insee_cog_evenements": files_geography.events,
@@ -51,6 +62,11 @@ GEOGRAPHY: dict[str, Callable[[Country, Edition], dict[str | None, bytes]]] = {
     "insee_cog_regions": files_geography.regions,
     "insee_epci_ancien": files_geography.old_epci,
     "insee_appartenance": files_geography.membership,
+}
+DISTRICTS: dict[str, Callable[[Country, Edition, np.ndarray], dict[str | None, bytes]]] = {
+    "insee_iris": districts.iris_list,
+    "insee_iris_modifications": districts.iris_list,
+    "anct_qpv2024": districts.qpv_list,
 }
 log = logging.getLogger(__name__)
 
@@ -73,6 +89,7 @@ def generate(
     work = _Work(country, all_of, reference, _Desk(root, planned()))
     work.geography()
     work.census()
+    work.declared()
     for year in sorted(work.desk.years()):
         work.year(year)
     work.desk.close()
@@ -86,6 +103,9 @@ def planned() -> list[tuple[Source, Edition]]:
     """
     chosen: list[tuple[Source, Edition]] = []
     for source in load_sources().values():
+        if source.layouts:
+            chosen += [(source, e) for e in declared.editions_of(source) if source.source_id not in NOT_DRAWN]
+            continue
         first, last = COVERED.get(source.source_id, (1, 0))
         twins: dict[tuple[int, int | None], Edition] = {}
         for edition in source.editions:
@@ -113,7 +133,7 @@ class _Desk:
 
     def years(self) -> set[int]:
         """Years for which households and their incomes are needed."""
-        sources = ("insee_filosofi_cc", "insee_filosofi_distribution", "cnaf_iris", "cnaf_commune")
+        sources = ("insee_filosofi_cc", "insee_filosofi_distribution", "cnaf_iris", "cnaf_commune", "insee_qpv")
         return {e.data_year for s in sources for e in self.editions(s)}
 
     def put(self, source_id: str, edition: Edition, members: dict[str | None, bytes]) -> None:
@@ -132,10 +152,11 @@ class _Desk:
             data = archive({path or "": member for path, member in sorted(members.items())})
         else:
             data = members[None]
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        log.debug("%s (%d octets)", path, len(data))
+        for place, body in as_published(edition, path, data).items():
+            target = self.root / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(body)
+            log.debug("%s (%d octets)", place, len(body))
 
     def close(self) -> None:
         if self.waiting:
@@ -160,6 +181,9 @@ class _Work:
         for edition in self.desk.editions("dgcl_epci"):
             people = census.population(self.all_of, edition.data_year - 3)
             self.desk.put("dgcl_epci", edition, files_geography.epci(self.country, edition, people))
+        for source_id, writer in DISTRICTS.items():
+            for edition in self.desk.editions(source_id):
+                self.desk.put(source_id, edition, writer(self.country, edition, self.all_of.iris_count))
 
     def census(self) -> None:
         for edition in self.desk.editions("insee_populations_legales"):
@@ -169,11 +193,25 @@ class _Work:
             self.desk.put("insee_populations_legales", edition, written)
             self._sums(edition.data_year, edition.cog_year, columns, truth.POPULATIONS)
 
+    def declared(self) -> None:
+        """The datasets that need no code of their own."""
+        figures = declared.Figures(
+            self.country,
+            self.all_of.seed,
+            lambda year: census.population(self.all_of, year),
+            self.all_of.iris_count,
+        )
+        for source, edition in self.desk.plan:
+            if source.layouts:
+                self.desk.put(source.source_id, edition, declared.write(source, edition, figures))
+
     def year(self, year: int) -> None:
         """Everything that depends on the incomes of one year."""
         of = in_year(self.all_of, year)
         for edition in self.desk.editions("cnaf_iris", year):
             self._districts(edition, of)
+        for edition in self.desk.editions("insee_qpv", year):
+            self.desk.put("insee_qpv", edition, districts.qpv_figures(self.country, edition, self.all_of, of))
         if self.desk.editions("cnaf_commune", year):
             self._payments(of)
         editions = [

@@ -1,6 +1,7 @@
 """Filosofi "structure et distribution": deciles, income structure, and poverty of subgroups (2020).
 
-Tables: `disp` (whole population only) and `pauvres` (whole population and subgroups, as column prefixes).
+Tables: `disp` (whole population only), `pauvres` (whole population and subgroups, as column prefixes), `ensemble` or
+the prefix of one subgroup (a sheet each).
 Layouts: `2014`, `2015` (copies rounded to one decimal: the Gini index is not read) and `default`.
 """
 
@@ -112,14 +113,16 @@ def columns_of(source: Source, edition: Edition, table: str) -> list[Column]:
             Column(base + suffix, name, year) for base, name in layout_of(source, edition, LAYOUTS).items()
         ]
         return glued + [Column(base, name, year) for base, name in WITHOUT_YEAR.items()]
-    groups = {"": "", **{prefix: f"_{name}" for prefix, name in SUBGROUPS.items()}}
+    every = {"": "", **{prefix: f"_{name}" for prefix, name in SUBGROUPS.items()}}
+    prefix = "" if table == "ensemble" else table
+    groups = every if table == "pauvres" else {prefix: every[prefix]}
     return [
         Column(
             prefix + base + suffix,
             variable + group,
             year,
             rate=variable in ("tp40", "tp50", "tp60"),
-            percent=variable == "tp60_intensite",
+            scale=100.0 if variable == "tp60_intensite" else 1.0,
         )
         for prefix, group in groups.items()
         for base, variable in POVERTY.items()

@@ -65,8 +65,9 @@ def test_the_schedule_is_monthly_in_paris_time_and_off(definitions: dg.Definitio
     assert whole_range(workspace).items() <= request.tags.items()
 
 
-def test_the_job_runs_in_one_process(definitions: dg.Definitions) -> None:
-    assert definitions.resolve_job_def(JOB).executor_def.name == "in_process"
+def test_a_run_has_one_process_whatever_it_is_started_from(definitions: dg.Definitions) -> None:
+    of_a_few_assets = definitions.resolve_implicit_global_asset_job_def()
+    assert {job.executor_def.name for job in (definitions.resolve_job_def(JOB), of_a_few_assets)} == {"in_process"}
 
 
 def test_the_instance_file_stands_at_the_root() -> None:

@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import release_sample as sample
 
-from warehouse.duckdb_file import DatabaseError, build_database, create_tables, create_views, uncommented
+from warehouse.duckdb_file import (
+    DatabaseError,
+    begin_database,
+    create_tables,
+    create_views,
+    finish_database,
+    uncommented,
+)
 from warehouse.models import CODELISTS, DUCKDB_TYPES, TABLES, Table
 from warehouse.release import Release, Releases
 
@@ -35,7 +42,7 @@ CONTRACT = {
 }
 VIEWS = {
     "v_publication", "v_pauvrete_commune", "v_pauvrete_territoire", "v_portrait", "v_couverture",
-    "v_rang_pauvrete", "v_sources",
+    "v_rang_pauvrete", "v_sources", "v_etat_indicateurs",
 }  # fmt: skip
 MACROS = {
     "nombre_fr", "arrondi_lecture", "valeur_affichee", "sans_accent", "ecart_reference", "evolution", "rang",
@@ -145,6 +152,7 @@ def test_a_missing_comment_is_seen(statement: str) -> None:
 
 
 def test_a_file_without_all_its_comments_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_database(tmp_path, tmp_path / "vigie.duckdb")
     monkeypatch.setattr(Table, "comments", lambda *_: iter(()))
     with pytest.raises(DatabaseError, match=r"observation\.value"):
-        build_database(tmp_path, tmp_path / "vigie.duckdb")
+        finish_database(tmp_path, tmp_path / "vigie.duckdb")

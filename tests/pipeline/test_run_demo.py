@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
-from vigie_runs import Built, Run, begin, damage, end, leftovers, vigie
+from vigie_runs import Built, begin, call, damage, end, leftovers
 
 from pipelines.cli import app
 from pipelines.settings import Settings
@@ -31,45 +31,40 @@ MIRROR = {"VIGIE_PROFILE": "mirror", "VIGIE_MIRROR": "http://127.0.0.1:9"}  # no
 
 
 @pytest.fixture(scope="module")
-def others(
+def going(
     built: Built, small: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, tuple[Path, subprocess.Popen[str], float]]]:
-    """Two runs going on while other tests read: `twin`, the same inputs in another folder; `narrow`, one year."""
-    folder = tmp_path_factory.mktemp("others")
-    twin, narrow = folder / "twin", folder / "narrow"
-    twin.mkdir()
-    shutil.copytree(built.data / "raw", twin / "raw")
-    shutil.copytree(built.data, narrow, symlinks=True)
-    going = {
-        "twin": (twin, begin(twin, "run", **small), time.monotonic()),
-        "narrow": (narrow, begin(narrow, "run", "--years", "2020", **small), time.monotonic()),
-    }
-    yield going
-    for _, process, _ in going.values():
-        process.kill()
-        process.communicate()
+) -> Iterator[tuple[Path, subprocess.Popen[str], float]]:
+    """A run in its own process while other tests read: the same inputs in another folder."""
+    data = tmp_path_factory.mktemp("twin")
+    shutil.copytree(built.data / "raw", data / "raw")
+    process, began = begin(data, "run", **small), time.monotonic()
+    yield data, process, began
+    process.kill()
+    process.communicate()
 
 
 @pytest.fixture(scope="module")
-def twin(others: dict[str, tuple[Path, subprocess.Popen[str], float]]) -> Path:
-    data, process, began = others["twin"]
+def twin(going: tuple[Path, subprocess.Popen[str], float]) -> Path:
+    """Its folder, once it has ended."""
+    data, process, began = going
     run = end(process, began)
     assert run.code == 0, run.text
     return data
 
 
 @pytest.fixture(scope="module")
-def narrow(others: dict[str, tuple[Path, subprocess.Popen[str], float]]) -> Path:
+def narrow(built: Built, small: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two releases: the built one, then the year 2020 alone."""
-    data, process, began = others["narrow"]
-    run = end(process, began)
+    data = tmp_path_factory.mktemp("narrow") / "data"
+    shutil.copytree(built.data, data, symlinks=True)
+    run = call(data, "run", "--years", "2020", **small)
     assert run.code == 0, run.text
     return data
 
 
 def rows(data: Path, query: str) -> list[dict[str, str]]:
     """A query's rows through `vigie sql --csv`, cells as text."""
-    run = vigie(data, "sql", "--csv", query)
+    run = call(data, "sql", "--csv", query)
     assert run.code == 0, run.text
     return pl.read_csv(run.out.encode(), infer_schema=False).to_dicts()
 
@@ -135,39 +130,39 @@ def test_views_answer(built: Built) -> None:
 def test_portrait_stands_a_territory_beside_those_above(built: Built, level: str) -> None:
     table = pl.read_parquet(built.public / "territory.parquet").filter(pl.col("level") == level)
     own = table.sort("population", descending=True).row(0, named=True)
-    run = vigie(built.data, "portrait", own["territory_id"])
+    run = call(built.data, "portrait", own["territory_id"])
     assert run.code == 0, run.text
     assert FICTION in run.text
     above = [own[c] for c in ("epci_id", "departement_id", "region_id") if own[c] and own[c] != own["territory_id"]]
     names = dict(pl.read_parquet(built.public / "territory.parquet").select("territory_id", "name").iter_rows())
     for shown in [own["name"], *(names[a] for a in above), "France métropolitaine"]:
         assert shown in run.text
-    assert vigie(built.data, "portrait", own["name"]).out == run.out, "by its name"
+    assert call(built.data, "portrait", own["name"]).out == run.out, "by its name"
 
 
 def test_portrait_shows_what_is_hidden_and_what_is_bounded(built: Built) -> None:
     observed = pl.read_parquet(built.public / "observation.parquet")
     hidden = observed.filter((pl.col("indicator_id") == "rev_tp60") & (pl.col("reason") == "secret"))
     code = hidden.filter(pl.col("territory_id").str.starts_with("COM")).row(0, named=True)["territory_id"]
-    assert " secret " in vigie(built.data, "portrait", code).text
+    assert " secret " in call(built.data, "portrait", code).text
     bound = observed.filter((pl.col("indicator_id") == "caf_alloc") & (pl.col("interval_kind") == "bound"))
     row = bound.sort("year").row(-1, named=True)
-    shown = vigie(built.data, "portrait", row["territory_id"], "--year", str(row["year"])).text
+    shown = call(built.data, "portrait", row["territory_id"], "--year", str(row["year"])).text
     assert "≥ " + f"{row['lower']:,.0f}".replace(",", " ") in shown
 
 
 def test_status_tells_editions_and_the_last_run(built: Built, small: dict[str, str]) -> None:
-    run = vigie(built.data, "status", "--offline", **small)
+    run = call(built.data, "status", "--offline", **small)
     assert run.code == 0, run.text
     assert "insee_filosofi_cc │ 2019-geo2022" in run.text
     assert f"Publication en vigueur : {os.readlink(built.data / 'releases' / 'latest')}, créée le" in run.text
     assert "dont 0 non réussi(s)" in run.text
-    online = vigie(built.data, "status", **small)
+    online = call(built.data, "status", **small)
     assert online.code == 0 and "identique" in online.text and "absente" in online.text
 
 
 def test_check_passes_on_the_release(built: Built, small: dict[str, str]) -> None:
-    run = vigie(built.data, "check", **small)
+    run = call(built.data, "check", **small)
     assert run.code == 0, run.text
     assert "0 en échec critique" in run.text
     assert damage(built.data) == []
@@ -295,7 +290,7 @@ def test_a_rerun_publishes_nothing_and_says_so(
     built: Built, copied: Callable[..., Path], small: dict[str, str]
 ) -> None:
     data = copied()
-    run = vigie(data, "run", **small)
+    run = call(data, "run", **small)
     assert run.code == 0, run.text
     release = os.readlink(data / "releases" / "latest")
     assert f"Rien n'a changé depuis la publication {release} : rien de nouveau n'est publié." in run.text
@@ -305,15 +300,31 @@ def test_a_rerun_publishes_nothing_and_says_so(
     assert damage(data) == [] == leftovers(data)
 
 
-def test_a_second_run_at_once_is_refused(
-    others: dict[str, tuple[Path, subprocess.Popen[str], float]], small: dict[str, str]
+def test_a_changed_file_makes_a_new_release_of_the_same_figures(
+    copied: Callable[..., Path], small: dict[str, str]
 ) -> None:
-    data, process, _ = others["twin"]
+    """One byte more at the end of a csv: another body, hence another release."""
+    data = copied()
+    before = os.readlink(data / "releases" / "latest")
+    (archive,) = (data / "stage" / "demo").rglob("data_CAF_2019_IRIS*")
+    archive.write_bytes(archive.read_bytes() + b"\n")
+    run = call(data, "run", **small)
+    assert run.code == 0, run.text
+    assert "modifiée chez le producteur : cnaf_iris 2019" in run.text
+    assert "0 ajoutées, 0 modifiées, 0 retirées" in run.text
+    assert os.readlink(data / "releases" / "latest") != before
+    assert damage(data) == [] == leftovers(data)
+
+
+def test_a_second_run_at_once_is_refused(
+    going: tuple[Path, subprocess.Popen[str], float], small: dict[str, str]
+) -> None:
+    data, process, _ = going
     while not (data / ".lock").exists() or not (data / ".lock").read_text().strip():
         assert process.poll() is None, "the run that holds the lock ended too soon"
         time.sleep(0.05)
     for arguments in (("run",), ("release", "rollback", "r0001-000000000000")):
-        refused = vigie(data, *arguments, **small)
+        refused = call(data, *arguments, **small)
         assert process.poll() is None, "the run that holds the lock ended too soon"
         assert refused.code == 2, refused.text
         assert f"déjà utilisé par le processus {process.pid}" in refused.text
@@ -323,22 +334,8 @@ def test_a_second_run_at_once_is_refused(
 def test_a_lock_left_by_a_dead_process_does_not_block(built: Built, copied: Callable[..., Path]) -> None:
     data = copied()
     (data / ".lock").write_text("999999\n")
-    run = vigie(data, "release", "rollback", os.readlink(data / "releases" / "latest"))
+    run = call(data, "release", "rollback", os.readlink(data / "releases" / "latest"))
     assert run.code == 0, run.text
-
-
-def test_two_builds_of_the_same_inputs_are_the_same_bytes(built: Built, twin: Path) -> None:
-    """All files but those that tell of the moment: the history of releases, the checks' dates, and the sums."""
-    public = twin / "releases" / "latest" / "public"
-    names = sorted(str(p.relative_to(public)) for p in public.rglob("*") if p.is_file())
-    assert names == sorted(str(p.relative_to(built.public)) for p in built.public.rglob("*") if p.is_file())
-    differ = [n for n in names if (public / n).read_bytes() != (built.public / n).read_bytes()]
-    moment = {"release.parquet", "quality_check.parquet", "csv/release.csv", "csv/quality_check.csv"}
-    assert set(differ) <= moment | {"SHA256SUMS"}
-    assert "release.parquet" in differ, "two runs, two dates"
-    lines = [set((folder / "SHA256SUMS").read_text().splitlines()) for folder in (public, built.public)]
-    assert {line.split("  ")[1] for line in lines[0] ^ lines[1]} == set(differ) - {"SHA256SUMS"}
-    assert os.readlink(twin / "releases" / "latest") == os.readlink(built.data / "releases" / "latest")
 
 
 # --- years, releases, going back
@@ -375,21 +372,35 @@ def test_a_run_of_one_year_reads_only_that_one(built: Built, narrow: Path) -> No
 
 def test_releases_are_listed_compared_and_put_back(built: Built, narrow: Path) -> None:
     first, second = (p.name for p in sorted((narrow / "releases").glob("r0*")))
-    listed = vigie(narrow, "release", "list")
+    listed = call(narrow, "release", "list")
     assert listed.code == 0
     lines = [line for line in listed.out.splitlines() if "r000" in line]
     assert [second in line for line in lines] == ["publiée" in line for line in lines] == [False, True]
-    compared = vigie(narrow, "release", "diff", first, second)
+    compared = call(narrow, "release", "diff", first, second)
     assert compared.code == 0
     assert "rev_tp60" in compared.text and FICTION in compared.text
-    back = vigie(narrow, "release", "rollback", first)
+    back = call(narrow, "release", "rollback", first)
     assert back.code == 0, back.text
     assert f"{first} est de nouveau publiée" in back.text
     assert os.readlink(narrow / "releases" / "latest") == first
     assert rows(narrow, "SELECT release_id FROM v_publication") == [{"release_id": first}]
     assert damage(narrow) == [] == leftovers(narrow)
-    assert vigie(narrow, "release", "rollback", second).code == 0
+    assert call(narrow, "release", "rollback", second).code == 0
     assert rows(narrow, "SELECT release_id FROM v_publication") == [{"release_id": second}]
+
+
+def test_two_builds_of_the_same_inputs_are_the_same_bytes(built: Built, twin: Path) -> None:
+    """All files but those that tell of the moment: the history of releases, the checks' dates, and the sums."""
+    public = twin / "releases" / "latest" / "public"
+    names = sorted(str(p.relative_to(public)) for p in public.rglob("*") if p.is_file())
+    assert names == sorted(str(p.relative_to(built.public)) for p in built.public.rglob("*") if p.is_file())
+    differ = [n for n in names if (public / n).read_bytes() != (built.public / n).read_bytes()]
+    moment = {"release.parquet", "quality_check.parquet", "csv/release.csv", "csv/quality_check.csv"}
+    assert set(differ) <= moment | {"SHA256SUMS"}
+    assert "release.parquet" in differ, "two runs, two dates"
+    lines = [set((folder / "SHA256SUMS").read_text().splitlines()) for folder in (public, built.public)]
+    assert {line.split("  ")[1] for line in lines[0] ^ lines[1]} == set(differ) - {"SHA256SUMS"}
+    assert os.readlink(twin / "releases" / "latest") == os.readlink(built.data / "releases" / "latest")
 
 
 # --- wrong usage
@@ -435,25 +446,25 @@ def test_wrong_usage_ends_with_2_and_the_reason(
 def test_a_reference_geography_that_cannot_be_built_is_wrong_usage(
     copied: Callable[..., Path], small: dict[str, str]
 ) -> None:
-    run = vigie(copied(), "run", "--cog", "1900", **small)
+    run = call(copied(), "run", "--cog", "1900", **small)
     assert run.code == 2, run.text
     assert "COG 1900 : attendu une année" in run.text and "2025" in run.text
 
 
 def test_text_between_brackets_is_shown_as_it_is(built: Built) -> None:
-    run = vigie(built.data, "sql", "SELECT '[bold]' AS a, '[/bold]' AS b")
+    run = call(built.data, "sql", "SELECT '[bold]' AS a, '[/bold]' AS b")
     assert run.code == 0, run.text
     assert "[bold]" in run.out and "[/bold]" in run.out
 
 
 def test_fictional_and_real_data_never_share_a_folder(built: Built, tmp_path: Path) -> None:
-    refused = vigie(built.data, "run", **MIRROR)
+    refused = call(built.data, "run", **MIRROR)
     assert refused.code == 2, refused.text
     assert "contient des données fictives (profil demo)" in refused.text
     real = tmp_path / "real"
     real.mkdir()
     (real / "PROFILE").write_text("real\n")
-    refused = vigie(real, "run")
+    refused = call(real, "run")
     assert refused.code == 2, refused.text
     assert "contient des données réelles" in refused.text
     assert not (real / "stage").exists() and not (real / "core").exists()
@@ -463,6 +474,6 @@ def test_a_held_lock_is_named_even_to_commands_that_end_fast(tmp_path: Path) -> 
     (tmp_path / ".lock").write_text(f"{os.getpid()}\n")
     with (tmp_path / ".lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        run: Run = vigie(tmp_path, "run")
+        run = call(tmp_path, "run")
     assert run.code == 2
     assert f"le processus {os.getpid()}" in run.text

@@ -13,12 +13,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from vigie_runs import Built, Run, begin, damage, leftovers, vigie
+from vigie_runs import Built, Run, begin, call, damage, leftovers
 
 from warehouse.duckdb_file import published_in
 from warehouse.release import Releases
 
-KILLS = int(os.environ.get("VIGIE_TEST_KILLS", "3"))  # more by hand
+KILLS = int(os.environ.get("VIGIE_TEST_KILLS", "2"))  # more by hand
 SEED = int(os.environ.get("VIGIE_TEST_SEED", str(time.time_ns() % 10**6)))  # moments change from one day to the next
 
 FILOSOFI_2017 = "4507225/base-filosofi-2017_XLSX.zip", "base-cc-filosofi-2017.xlsx"
@@ -74,7 +74,7 @@ def fails(run: Run, data: Path, before: str, *said: str) -> None:
     assert f"Rien de nouveau n'a été publié (la publication {before} reste en place)" in run.text
     assert damage(data) == []
     assert os.readlink(data / "releases" / "latest") == before == published_in(data / "vigie.duckdb")
-    assert vigie(data, "sql", "SELECT count(*) FROM v_pauvrete_commune").code == 0
+    assert call(data, "sql", "SELECT count(*) FROM v_pauvrete_commune").code == 0
 
 
 # --- spoiled files
@@ -92,7 +92,7 @@ def test_files_that_cannot_be_read_are_named_and_nothing_is_published(
     change(data, FILOSOFI_2018, lambda b: b + b.splitlines(keepends=True)[5])
     change(data, DISTRIBUTION_2018, cell(3, "D118", "environ 9000"))
     change(data, POPULATIONS_2019, lambda b: b.replace(b";PMUN;", b";POPULATION;"))
-    run = vigie(data, "run", **small)
+    run = call(data, "run", **small)
     fails(run, data, before)
     for place, found in {
         "insee_filosofi_cc 2017 (fichier base-cc-filosofi-2017.xlsx) : attendu une feuille « DEP »": "Feuil4",
@@ -104,7 +104,7 @@ def test_files_that_cannot_be_read_are_named_and_nothing_is_published(
         assert found in run.text.split(place)[1].split("À faire")[0]
     shutil.rmtree(producers)
     (data.parent / "good").rename(producers)
-    again = vigie(data, "run", **small)
+    again = call(data, "run", **small)
     assert again.code == 0, again.text
     assert "insee_filosofi_cc 2018-csv" in again.text, "told as changed again"
     assert f"Rien n'a changé depuis la publication {before}" in again.text
@@ -119,7 +119,7 @@ def test_a_page_instead_of_data_is_refused_before_anything_is_read(
     page = b"<!doctype html><title>Maintenance</title><p>Service indisponible"
     (site(data) / "www.collectivites-locales.gouv.fr/files/epcicom2025.xlsx").write_bytes(page)
     kept = {p: p.stat().st_mtime_ns for p in (data / "core").rglob("*.parquet")}
-    run = vigie(data, "run", **small)
+    run = call(data, "run", **small)
     fails(run, data, before, "dgcl_epci 2025", "HTML")
     assert {p: p.stat().st_mtime_ns for p in (data / "core").rglob("*.parquet")} == kept
     assert run.seconds < 60, "a refused body is not asked for again"
@@ -128,16 +128,16 @@ def test_a_page_instead_of_data_is_refused_before_anything_is_read(
 
 def test_an_impossible_figure_stops_the_publication(copied: Callable[..., Path], small: dict[str, str]) -> None:
     """Readable, but no rate is above 100: the checks say which, and still say so afterwards."""
-    data = copied()
+    data, small = copied(), small | {"VIGIE_YEARS": "2018"}
     before = os.readlink(data / "releases" / "latest")
     change(data, (FILOSOFI_2018[0], "cc_filosofi_2018_DEP-geo2021.CSV"), cell(2, "TP6018", "140"))
-    run = vigie(data, "run", **small)
+    run = call(data, "run", **small)
     place = "insee_filosofi_cc/2018-csv/DEP/2018/tp60"
     fails(run, data, before, "au-dessus du maximum", place, "À faire : la publication est arrêtée")
-    told = vigie(data, "check", **small)
+    told = call(data, "check", **small)
     assert told.code == 1, "the candidate is kept for whoever wants to look"
     assert "en échec critique" in told.text and "rev_tp60" in told.text
-    status = vigie(data, "status", "--offline", **small)
+    status = call(data, "status", "--offline", **small)
     assert "critical core_values.below_maximum" in status.text
 
 
@@ -151,17 +151,17 @@ def test_a_killed_run_leaves_a_whole_release_and_the_next_one_cleans_up(
     data = copied("raw", "core", "stage")
     moments = random.Random(SEED)
     print(f"VIGIE_TEST_SEED={SEED}")
-    stopped = 0
+    stopped, length = 0, built.run.seconds / 2  # about that of a run of few years
     for place in moments.sample(range(KILLS), KILLS):
-        process = begin(data, "run", "--years", f"2000-{2030 + place}", **small)
-        time.sleep(built.run.seconds * (place + moments.random()) / KILLS)
+        process = begin(data, "run", "--years", f"2019-{2030 + place}", **small)
+        time.sleep(length * (place + moments.random()) / KILLS)
         stopped += process.poll() is None
         process.kill()
         process.communicate()
         assert damage(data) == [], f"VIGIE_TEST_SEED={SEED}, after {place}"
-        assert vigie(data, "sql", "SELECT count(*) FROM v_pauvrete_commune").code == 0
+        assert call(data, "sql", "SELECT count(*) FROM v_pauvrete_commune").code == 0
     assert stopped > 0
-    run = vigie(data, "run", **small)
+    run = call(data, "run", "--years", "2019", recorded=True, **small)
     assert run.code == 0, run.text
     assert damage(data) == [] == leftovers(data)
     assert os.readlink(data / "releases" / "latest") == published_in(data / "vigie.duckdb")
@@ -175,17 +175,17 @@ def test_a_killed_run_leaves_a_whole_release_and_the_next_one_cleans_up(
 
 
 def test_a_disk_that_refuses_leaves_the_last_release(
-    built: Built, copied: Callable[..., Path], small: dict[str, str]
+    copied: Callable[..., Path], small: dict[str, str]
 ) -> None:
     """The DuckDB file, the largest one written, cannot grow to its size: as on a full disk."""
     data = copied()
     before = os.readlink(data / "releases" / "latest")
-    room = (data / "vigie.duckdb").stat().st_size * 4 // 5
-
-    def refuse() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-
-    run = vigie(data, "run", "--years", "2000-2030", limits=refuse, **small)
+    room, (free, most) = (data / "vigie.duckdb").stat().st_size * 4 // 5, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+    try:
+        run = call(data, "run", "--years", "2019-2030", **small)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free, most))
     fails(run, data, before, "vigie.duckdb")
     Releases(data).recover()  # what the next run begins with
     assert damage(data) == [] == leftovers(data)

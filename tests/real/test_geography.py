@@ -37,7 +37,7 @@ REFERENCE = 2025
 
 @dataclass(frozen=True)
 class Geography:
-    """What the stored files give, read once."""
+    """What the stored files give, each read once whichever module asks: equal instances share what they read."""
 
     mirror: Path
 

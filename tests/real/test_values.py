@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from test_geography import Geography
 
 from sources.archive import members
 from sources.description import ROOT, Edition, load_source, parser_of
@@ -38,11 +39,8 @@ def body(edition: Edition) -> Path:
     return MIRROR / edition.url.removeprefix("https://")
 
 
-@lru_cache(maxsize=32)
 def core(source_id: str, key: str) -> pl.DataFrame:
-    source = load_source(ROOT / source_id)
-    edition = source.edition(key)
-    return parser_of(source)(source, edition, members(source, edition, body(edition)))
+    return Geography(MIRROR.parent).stored(source_id, key)
 
 
 def rows(source_id: str, key: str, variable: str, level: str) -> pl.DataFrame:

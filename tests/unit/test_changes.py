@@ -80,16 +80,46 @@ def test_nothing_changed_is_said(tmp_path: Path) -> None:
     assert "Aucune différence" in changes.markdown()
 
 
-def test_a_redefined_indicator_stands_apart(tmp_path: Path) -> None:
-    version = pl.when(pl.col("indicator_id") == "rev_tp60").then(2).otherwise(1).cast(pl.Int16)
-    indicator = sample.tables()["indicator"].with_columns(version=version)
+def with_versions(**versions: int) -> pl.DataFrame:
+    """The sample's catalogue, of these indicators only, with these versions."""
+    table = sample.tables()["indicator"].filter(pl.col("indicator_id").is_in(list(versions)))
+    return table.with_columns(version=pl.col("indicator_id").replace_strict(versions, return_dtype=pl.Int16))
+
+
+def test_what_a_definition_moves_is_told_from_what_the_data_move(tmp_path: Path) -> None:
+    indicator = with_versions(rev_tp60=2, rev_med=2, dem_pop=1, caf_rsa=1, rev_tp60_rang=1)
     releases = two_releases(tmp_path, indicator=indicator)
     changes = releases.diff(*(r.release_id for r in releases.list()))
-    assert changes.definitions.row(0) == ("rev_tp60", "Libellé de rev_tp60", 1, 2)
-    assert changes.relative.height == 0
+    causes = dict(changes.counts.select("indicator_id", "cause").iter_rows())
+    assert causes == {"rev_tp60": "définition (v1 → v2)", "dem_pop": "données"}
+    assert changes.relative.height == 0  # no movement of a redefined indicator is shown as one
     text = changes.markdown()
-    assert "| Libellé de rev_tp60 (`rev_tp60`) | 1 | 2 | 0 | 3 | 0 |" in text
-    assert "| insee_filosofi_cc | Libellé de rev_tp60" not in text
+    assert "| définition (v1 → v2) | Libellé de rev_tp60 (`rev_tp60`) | 0 | 3 | 0 |" in text
+    assert "| définition (v1 → v2) | Libellé de rev_med (`rev_med`) | 0 | 0 | 0 |" in text  # moved no value: told too
+    assert "| données | 1 indicateur | 1 | 0 | 1 |" in text
+    by_source = text[text.index("## Ce que les données changent") :]
+    assert "dem_pop" in by_source and "rev_tp60" not in by_source
+
+
+def test_the_same_values_at_the_same_version_are_the_data(tmp_path: Path) -> None:
+    releases = two_releases(tmp_path)
+    changes = releases.diff(*(r.release_id for r in releases.list()))
+    assert set(changes.counts["cause"]) == {"données"}
+    assert "définition (" not in changes.markdown()
+
+
+def test_an_indicator_that_comes_or_goes_is_not_the_data(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    rows = sample.observations()
+    all_but = dict.fromkeys(("rev_tp60", "rev_med", "dem_pop", "rev_tp60_rang"), 1)
+    without = rows.filter(pl.col("indicator_id") != "caf_rsa")
+    sample.publish(releases, without, indicator=with_versions(**all_but))
+    sample.publish(releases, rows, digest=OTHER)
+    here = releases.list()
+    text = releases.diff(here[0].release_id, here[1].release_id).markdown()
+    assert "| nouvel indicateur | Libellé de caf_rsa (`caf_rsa`) | 3 | 0 | 0 |" in text
+    text = releases.diff(here[1].release_id, here[0].release_id).markdown()
+    assert "| indicateur retiré | Libellé de caf_rsa (`caf_rsa`) | 0 | 0 | 3 |" in text
 
 
 def test_territories_that_come_and_go(tmp_path: Path) -> None:

@@ -7,17 +7,21 @@ import polars as pl
 from warehouse.coverage import coverage_of
 from warehouse.models import CODELISTS
 
-SIZES = {"COM": 5, "DEP": 2}
+SIZES = pl.DataFrame(
+    [("COM", None, 5), ("DEP", None, 2), ("QPV", 2015, 4), ("QPV", 2024, 3)],
+    schema={"level": pl.String, "perimeter_year": pl.Int16, "territories": pl.Int64},
+    orient="row",
+)
 
 
-def rows(*cells: tuple[str, str, float | None, str, str | None]) -> pl.DataFrame:
+def rows(*cells: tuple[str, str, float | None, str, str | None], perimeter: int | None = None) -> pl.DataFrame:
     """(level, territory, value, obs_status, reason) in 2018."""
     return pl.DataFrame(
         [("x", 2018, "_T", "_T", *c) for c in cells],
         schema=["indicator_id", "year", "sex", "age", "level", "territory_id", "value", "obs_status", "reason"],
         orient="row",
         schema_overrides={"year": pl.Int16, "value": pl.Float64, "reason": pl.String},
-    )
+    ).with_columns(perimeter_year=pl.lit(perimeter, pl.Int16))
 
 
 def test_each_territory_is_published_suppressed_or_missing() -> None:
@@ -47,3 +51,14 @@ def test_a_territory_with_several_gaps_counts_once() -> None:
 def test_full_coverage_needs_no_reason() -> None:
     table = coverage_of(rows(("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-2", 2.0, "A", None)), SIZES)
     assert table.filter(pl.col("level") == "DEP")["reason_fr"].item() is None
+
+
+def test_districts_count_against_their_own_perimeters() -> None:
+    old = rows(("QPV", "QPV-QP1", 1.0, "A", None), perimeter=2015)
+    new = rows(("QPV", "QPV-QN1", 1.0, "A", None), ("QPV", "QPV-QN2", None, "Q", "secret"), perimeter=2024)
+    for frame, expected in ((old, (4, 1, 0, 3)), (new, (3, 1, 1, 1)), (pl.concat([old, new]), (7, 2, 1, 4))):
+        table = coverage_of(frame, SIZES)
+        found = table.filter(pl.col("level") == "QPV").row(0, named=True)
+        assert tuple(found[c] for c in ("territories", "published", "suppressed", "missing")) == expected
+        # a level that the indicator does not have is counted where users expect it, and nowhere else
+        assert table["level"].to_list() == ["COM", "DEP", "QPV"]

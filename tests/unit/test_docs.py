@@ -12,12 +12,15 @@ import pytest
 import release_sample as sample
 import yaml
 
-from docs.generate import dictionary_page, generate
+from docs import generate as command
+from docs.generate import generate
+from docs.pages import Site
 from expectations.vocabulary import load_bounds
 from pipelines.cli import app, release_app
 from sources.description import Edition
 from warehouse.catalogue import Indicator, load_catalogue
 from warehouse.models import CODELISTS, TABLES
+from warehouse.package import dictionary_markdown
 from warehouse.release import Releases
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +81,7 @@ def test_the_examples_of_yaml_are_accepted() -> None:
     (other,) = yaml.safe_load(indicator)
     added = Indicator.model_validate(other)
     assert added.id not in {i.id for i in load_catalogue().indicators}
-    assert added.specification().numerator[0].variable == "rp"  # type: ignore[union-attr]
+    assert added.specification().groups["_T", "_T"].numerator[0].variable == "rp"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda p: p.name)
@@ -125,23 +128,26 @@ def test_the_partners_guide_names_every_file(tmp_path: Path) -> None:
     assert [p.name for p in release.public.iterdir() if p.name not in text] == []
 
 
-def test_the_example_indicator_still_needs_its_range() -> None:
-    """As the guide says: no pattern of bounds.yaml covers it, and its suite would fail."""
-    (indicator,) = yaml.safe_load(blocks(DOCS / "guide-analyste.md", "yaml")[1])
-    patterns = [pattern for pattern, _, _ in load_bounds("national").indicators]
-    assert not any(re.fullmatch(p, indicator["id"]) for p in patterns)
-    assert all(any(re.fullmatch(p, i.id) for p in patterns) for i in load_catalogue().indicators)
-
-
-def test_the_dictionary_has_a_line_per_indicator() -> None:
-    page = dictionary_page(load_catalogue())
-    assert all(f"| `{i.id}` " in page for i in load_catalogue().indicators)
-    assert all(f"## {name}\n" in page for name in TABLES)
+def test_every_indicator_has_a_range_its_own_or_that_of_its_unit() -> None:
+    """As the guide says: nothing but its entry is asked of the example; a unit unknown to bounds.yaml asks for more."""
+    (example,) = yaml.safe_load(blocks(DOCS / "guide-analyste.md", "yaml")[1])
+    units = {i.id: i.unit for i in load_catalogue().indicators} | {example["id"]: example["unit"], "x_y": "parsecs"}
+    patterns = [pattern for pattern, _, _ in load_bounds("national").of_units(units).indicators]
+    assert [i for i in units if not any(re.fullmatch(p, i) for p in patterns)] == ["x_y"]
 
 
 def test_the_committed_dictionary_is_up_to_date() -> None:
     committed = (DOCS / "dictionnaire.md").read_text(encoding="utf-8")
-    assert committed == dictionary_page(load_catalogue()), "lancer « make docs »"
+    assert all(f"## {name}\n" in committed for name in TABLES)
+    assert committed == dictionary_markdown(), "lancer « make docs »"
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Site]:
+    """What the site was asked to be built from: building it is tests/unit/test_site.py's matter."""
+    asked: list[Site] = []
+    monkeypatch.setattr(command, "build", lambda site, output: asked.append(site) or 0)
+    return asked
 
 
 def reconciled() -> pl.DataFrame:
@@ -150,28 +156,36 @@ def reconciled() -> pl.DataFrame:
     return sample.tables()["reconciliation"].with_columns(status=pl.lit("ok"), cause_fr=pl.lit(cause))
 
 
-def test_pages_are_written_from_what_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pages_are_written_from_what_is_published(
+    tmp_path: Path, built: list[Site], capsys: pytest.CaptureFixture[str]
+) -> None:
     release = sample.publish(Releases(tmp_path), reconciliation=reconciled())
     pages = tmp_path / "pages"
     pages.mkdir()
-    assert generate(tmp_path, pages) == 0
+    assert generate(tmp_path, pages, tmp_path / "site") == 0
     page = (pages / "reconciliation.md").read_text(encoding="utf-8")
     assert release.release_id in page and "| rev_tp60 | DEP | insee_filosofi_cc | 2018-geo2022 |" in page
     row = next(line for line in page.splitlines() if line.startswith("| rev_tp60"))
     assert row.count("essai") == 1
-    assert "écrite" in capsys.readouterr().out
+    assert [site.release.release_id for site in built if site.release] == [release.release_id]
+    assert "site/index.html : écrit" in capsys.readouterr().out
 
 
-def test_a_fictional_release_leaves_the_figures_of_the_real_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("fictional", [True, False])
+def test_without_real_figures_those_of_the_last_real_release_stay(
+    tmp_path: Path, built: list[Site], capsys: pytest.CaptureFixture[str], fictional: bool
 ) -> None:
-    sample.publish(Releases(tmp_path), notice=sample.NOTICE, reconciliation=reconciled())
-    assert generate(tmp_path, tmp_path) == 0
+    if fictional:
+        sample.publish(Releases(tmp_path), notice=sample.NOTICE, reconciliation=reconciled())
+    assert generate(tmp_path, tmp_path, tmp_path / "site") == 0
     assert not (tmp_path / "reconciliation.md").exists() and (tmp_path / "dictionnaire.md").exists()
-    assert "fictive" in capsys.readouterr().out
+    assert [site.release for site in built] == [None]
+    assert "rien de réel n'est publié" in capsys.readouterr().out
 
 
-def test_nothing_is_written_without_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert generate(tmp_path, tmp_path) == 1
-    assert list(tmp_path.iterdir()) == []
-    assert "vigie run" in capsys.readouterr().err
+def test_a_site_with_a_dead_link_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "build", lambda site, output: 1)
+    assert generate(tmp_path, tmp_path, tmp_path / "site") == 1
+    assert "sans avertissement" in capsys.readouterr().err

@@ -466,6 +466,31 @@ def test_poverty_of_subgroups() -> None:
     assert frame["variable"].n_unique() == len(POOR) + len(DECILES) + 2
 
 
+def test_a_workbook_may_have_a_sheet_for_each_subgroup() -> None:
+    described, edition = source(
+        "insee_filosofi_pauvres",
+        data_year=2029,
+        members=[
+            {"path": "p.xlsx", "sheet": "ENSEMBLE", "level": "COM", "table": "ensemble"},
+            {"path": "p.xlsx", "sheet": "TYPMENR_2", "level": "COM", "table": "TYM2"},
+        ],
+    )
+    names = ["TP40", "TP50", "TP60", "TP60Q2", "TP60IP"]
+    alone = {"TYM2TP40": None, "TYM2TP50": 5, "TYM2TP60": 23, "TYM2TP60Q2": 9750, "TYM2TP60IP": 0.259}
+    sheets = {
+        "ENSEMBLE": sheet(names, 2029, {"91286": {"TP60": 44, "TP60IP": 0.245}, "75101": {}}),
+        "TYPMENR_2": sheet([f"TYM2{n}" for n in names], 2029, {"91286": alone}),
+    }
+    frame = distribution.parse(described, edition, {"p.xlsx": workbook(sheets)})
+    assert value(frame, "tp60", "91286")["value"] == 44
+    assert value(frame, "tp60_intensite", "91286")["value"] == 24.5
+    assert value(frame, "tp60_femme_seule", "91286")["value"] == 23
+    masked, bound = value(frame, "tp40_femme_seule", "91286"), value(frame, "tp50_femme_seule", "91286")
+    assert (masked["value"], masked["obs_status"], masked["conf_status"]) == (None, "Q", "A")
+    assert (bound["value"], bound["lower"], bound["upper"]) == (None, 0.0, 5.5)
+    assert frame.filter(pl.col("code") == "75101")["level"].unique().to_list() == ["ARM"]
+
+
 def test_a_missing_subgroup_is_named() -> None:
     with pytest.raises(LayoutError, match=r"fichier p.csv, ligne 1\).*\['TYM3TP6029'\]"):
         poor({}, drop="TYM3TP60")

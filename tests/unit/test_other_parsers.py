@@ -406,7 +406,10 @@ def test_an_unreadable_iris_says_where_it_is() -> None:
 )
 def test_a_bound_never_exceeds_the_published_cells(cells: list[tuple[int, int | None]]) -> None:
     rows = [iris(f"0{commune}001{i:04d}", A=count) for i, (commune, count) in enumerate(cells)]
-    frame = parse_iris(rows).filter(pl.col("variable").cast(pl.String) == "alloc")
+    every = parse_iris(rows).filter(pl.col("variable").cast(pl.String) == "alloc")
+    districts, frame = every.filter(pl.col("level") == "IRIS"), every.filter(pl.col("level") == "COM")
+    assert sorted(districts["value"].drop_nulls()) == sorted(count for _, count in cells if count is not None)
+    assert districts.filter(pl.col("value").is_null())["obs_status"].cast(pl.String).unique().to_list() in ([], ["Q"])
     assert frame["lower"].sum() == sum(count or 0 for _, count in cells)
     assert frame["masked_parts"].sum() == sum(count is None for _, count in cells)
     assert frame["value"].null_count() == frame["upper"].null_count() == frame.height

@@ -115,6 +115,14 @@ def test_the_index_is_a_history(store: RawStore) -> None:
     assert pl.read_parquet(store.index).equals(history)
 
 
+def test_an_index_of_before_the_catalogues_is_read_and_carried_on(store: RawStore) -> None:
+    one = store.add(BODY)
+    store.record([row(one)])
+    pl.read_parquet(store.index).drop("catalogue_date").write_parquet(store.index)
+    store.record([row(one, catalogue_date="2026-01-20")])
+    assert store.history()["catalogue_date"].to_list() == [None, "2026-01-20"]
+
+
 def test_what_is_already_known_is_not_written_again(store: RawStore) -> None:
     one = store.add(BODY)
     assert len(store.record([row(one), row(one)])) == 1

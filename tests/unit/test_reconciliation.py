@@ -343,39 +343,47 @@ def observation(indicator: str, territory: str, year: int, value: float | None, 
 
 
 ARMS = [f"ARM-{c}" for c in range(69381, 69384)]
+IRIS = ["IRIS-690010101", "IRIS-690010102"]
+QPV = "QPV-QP069001"
+FILOSOFI = {"source_ids": "insee_filosofi_cc/2018"}
 
 
 def release() -> Tables:
-    """A small release in which everything holds: a département of two communes, one with arrondissements."""
-    ids = ["COM-69001", "COM-69123", "DEP-69", "REG-84", "EPCI-200046977", "METRO-FM", *ARMS]
-    population = [100, 300, 400, 400, 400, 400, 100, 100, 100]
+    """A small release in which everything holds: a département of two communes, one with arrondissements, the other
+    with IRIS and a QPV."""
+    ids = ["COM-69001", "COM-69123", "DEP-69", "REG-84", "EPCI-200046977", "METRO-FM", *ARMS, *IRIS, QPV]
+    population = [100, 300, 400, 400, 400, 400, 100, 100, 100, None, None, None]
     territory = pl.DataFrame(
         {
             "territory_id": ids,
             "level": [i.split("-")[0] for i in ids],
             "code": [i.split("-")[1] for i in ids],
             "name": ids,
-            "cog_year": [2025] * 9,
+            "cog_year": [2025] * 12,
             "population": population,
-            "population_year": [2021] * 9,
+            "population_year": [2021] * 12,
         }
     )
     tops = ["DEP-69", "REG-84", "EPCI-200046977", "METRO-FM"]
     pairs = [(p, c) for p in tops for c in ("COM-69001", "COM-69123")]
-    pairs += [("COM-69123", a) for a in ARMS]
+    pairs += [("COM-69123", a) for a in ARMS] + [("COM-69001", i) for i in (*IRIS, QPV)]
     member = pl.DataFrame(pairs, schema=["parent_id", "child_id"], orient="row").with_columns(
         cog_year=pl.lit(2025), share=pl.lit(1.0)
     )
-    counts = dict(zip(ids, population, strict=True))
+    counts = {t: n for t, n in zip(ids, population, strict=True) if n is not None}
     rows = [observation("dem_pop", t, y, float(n + y - 2016)) for t, n in counts.items() for y in (2016,)]
     rows += [observation("dem_pop", t, 2021, float(n)) for t, n in counts.items()]
     rows += [
         observation("rev_tp60", "COM-69001", 2018, 30.0),
         observation("rev_tp60", "COM-69123", 2018, 15.0),
         observation("rev_tp60", "DEP-69", 2018, 18.8),
-        observation("rev_med", "COM-69001", 2018, 15000.0),
+        observation("rev_med", "COM-69001", 2018, 15000.0, **FILOSOFI),
+        observation("rev_med", IRIS[0], 2018, 14000.0, **FILOSOFI),
+        observation("rev_med", IRIS[1], 2018, 15990.0, **FILOSOFI),
         observation("rev_med", "DEP-69", 2018, 20000.0),
         observation("rev_tp60_ecart", "COM-69001", 2018, 30.0 - 18.8, reference="DEP-69"),
+        observation("qpv_tp60", QPV, 2018, 45.0),
+        observation("qpv_ecart", QPV, 2018, 15.0, reference="COM-69001"),
         observation("rev_med_rapport", "COM-69001", 2018, 75.0, reference="DEP-69"),
         observation("rev_tp60_rang", "COM-69001", 2018, 1.0, reference="COM_METRO", weight=2.0),
         observation("rev_tp60_rang", "COM-69123", 2018, 2.0, reference="COM_METRO", weight=2.0),
@@ -388,7 +396,8 @@ def release() -> Tables:
     indicators = pl.DataFrame({"indicator_id": sorted(frame["indicator_id"].unique())}).with_columns(
         aggregation=pl.when(pl.col("indicator_id").is_in(["dem_pop", "caf_rsa"]))
         .then(pl.lit("sum"))
-        .otherwise(pl.lit("none"))
+        .otherwise(pl.lit("none")),
+        unit=pl.when(pl.col("indicator_id") == "rev_med").then(pl.lit("€ par UC et an")).otherwise(pl.lit("")),
     )
     coverage = pl.DataFrame(
         {
@@ -398,7 +407,7 @@ def release() -> Tables:
             "published": [1000, 1],
         }
     )
-    sources = pl.DataFrame({"source_id": ["insee_comparateur"], "edition": ["2018"]})
+    sources = pl.DataFrame({"source_id": ["insee_comparateur", "insee_filosofi_cc"], "edition": ["2018"] * 2})
     return {
         "territory": territory,
         "territory_member": member,
@@ -460,7 +469,7 @@ SPOILED: dict[str, tuple[Callable[[Tables], Tables], set[str]]] = {
     "catalogue_observed": (
         change(
             "indicator",
-            lambda f: pl.concat([f, pl.DataFrame({"indicator_id": ["log_prop"], "aggregation": ["ratio"]})]),
+            lambda f: pl.concat([f, f.tail(1).with_columns(indicator_id=pl.lit("log_prop"))]),
         ),
         set(),
     ),
@@ -472,12 +481,7 @@ SPOILED: dict[str, tuple[Callable[[Tables], Tables], set[str]]] = {
         lambda t: change(
             "territory", lambda f: pl.concat([f, f.head(1).with_columns(territory_id=pl.lit("FRANCE-F"))])
         )(
-            add(observation("rev_med", "FRANCE-F", 2018, 1.0, source_ids="insee_filosofi_cc/2018"))(
-                change(
-                    "source_file",
-                    lambda f: pl.concat([f, pl.DataFrame({"source_id": ["insee_filosofi_cc"], "edition": ["2018"]})]),
-                )(t)
-            )
+            add(observation("rev_med", "FRANCE-F", 2018, 1.0, **FILOSOFI))(t)
         ),
         {"one_parent_a_level"},  # the row made for France is a copy of a commune
     ),
@@ -490,6 +494,7 @@ SPOILED: dict[str, tuple[Callable[[Tables], Tables], set[str]]] = {
         set_where(OBS, "value", 101.0, territory_id=ARMS[0], year=2021),
         set(),
     ),
+    "iris_surround_their_commune": (set_where(OBS, "value", 14980.0, territory_id=IRIS[1]), set()),
     "gaps_of_published_values": (
         # the commune's rate becomes a bound, and its gap stays
         lambda t: set_where(OBS, "value", None, indicator_id="rev_med", territory_id="COM-69001")(t),
@@ -541,6 +546,9 @@ def put(value: float | None, indicator: str, territory: str, **where: object) ->
     [
         (GAPS, put(19.0, "rev_tp60", "DEP-69")),
         (GAPS, put(None, "rev_med", "DEP-69")),
+        (GAPS, put(44.0, "qpv_tp60", QPV)),
+        (GAPS, put(29.0, "rev_tp60", "COM-69001")),
+        ("iris_surround_their_commune", put(15011.0, "rev_med", IRIS[0])),
         (RANKS, put(None, "rev_tp60", "COM-69123")),
         ("ranks_have_no_bound", put(3.0, "rev_tp60_rang", "COM-69123")),
         (GROWN, put(None, "dem_pop", "COM-69001", year=2016)),

@@ -55,8 +55,8 @@ def test_a_release_is_published(tmp_path: Path) -> None:
     assert query(releases.database, "SELECT count(*) FROM observation") == [(21,)]
 
 
-def test_a_release_is_all_that_is_promised(tmp_path: Path) -> None:
-    public = sample.publish(Releases(tmp_path)).public
+def test_a_release_is_all_that_is_promised(published: Callable[..., Releases]) -> None:
+    public = published().list()[0].public
     small = {f"csv/{t.name}.csv" for t in TABLES.values() if t.csv}
     expected = {f"{name}.parquet" for name in TABLES} | small
     expected |= {"CHANGES.md", "LICENCE.md", "dictionary.csv", "dictionnaire.md", "datapackage.json", "SHA256SUMS"}
@@ -65,25 +65,25 @@ def test_a_release_is_all_that_is_promised(tmp_path: Path) -> None:
     assert {oct(p.stat().st_mode & 0o777) for p in public.rglob("*") if p.is_file()} == {"0o644"}
 
 
-def test_two_builds_of_the_same_inputs_are_the_same_bytes(tmp_path: Path) -> None:
-    one, two = (files(sample.publish(Releases(tmp_path / name)).public) for name in ("one", "two"))
+def test_two_builds_of_the_same_inputs_are_the_same_bytes(published: Callable[..., Releases], tmp_path: Path) -> None:
+    two = files(sample.publish(Releases(tmp_path / "two")).public)
+    one = files(published().list()[0].public)
     moving = {f"{n}.parquet" for n, t in TABLES.items() if not t.deterministic}
     moving |= {f"csv/{n}.csv" for n, t in TABLES.items() if not t.deterministic} | {"SHA256SUMS"}
     assert {name for name in one if one[name] != two[name]} <= moving
     assert moving <= one.keys() == two.keys()
 
 
-def test_the_file_is_in_the_format_that_older_clients_open(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
-    sample.publish(releases)
+def test_the_file_is_in_the_format_that_older_clients_open(published: Callable[..., Releases]) -> None:
+    releases = published()
     head = releases.database.read_bytes()[8:20]
     assert head[:4] == b"DUCK"
     assert int.from_bytes(head[4:], "little") == 64  # storage version of DuckDB 1.0 to 1.4
     assert oct(releases.database.stat().st_mode & 0o777) == "0o644"
 
 
-def test_csv_opens_in_a_french_spreadsheet(tmp_path: Path) -> None:
-    public = sample.publish(Releases(tmp_path)).public
+def test_csv_opens_in_a_french_spreadsheet(published: Callable[..., Releases]) -> None:
+    public = published().list()[0].public
     text = (public / "csv" / "reconciliation.csv").read_bytes().decode("utf-8")
     assert text.splitlines()[1] == "rev_tp60;DEP;insee_filosofi_cc;2018-geo2022;2018;1;1;0,1;0,5;0;conforme;"
     assert text.startswith("\ufeff")
@@ -99,8 +99,8 @@ def test_the_notice_is_everywhere(tmp_path: Path) -> None:
     assert all(str(c[0]).startswith(sample.NOTICE) for c in comments)
 
 
-def test_sources_are_credited(tmp_path: Path) -> None:
-    text = (sample.publish(Releases(tmp_path)).public / "LICENCE.md").read_text(encoding="utf-8")
+def test_sources_are_credited(published: Callable[..., Releases]) -> None:
+    text = (published().list()[0].public / "LICENCE.md").read_text(encoding="utf-8")
     assert "- Source : Insee, Filosofi, communes, éditions 2018-geo2022" in text
     assert "Licence Ouverte 2.0" in text
 
@@ -123,10 +123,9 @@ def test_a_frame_that_breaks_its_model_leaves_no_file(tmp_path: Path) -> None:
     assert [p.name for p in candidate.public.iterdir()] == ["nomenclature.parquet"]
 
 
-def test_history_and_rollback(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
-    first = sample.publish(releases)
-    second = sample.publish(releases, digest=OTHER)
+def test_history_and_rollback(published: Callable[..., Releases]) -> None:
+    releases = published(OTHER)
+    first, second = releases.list()
     assert [r.release_id for r in releases.list()] == ["r0001-0123456789ab", "r0002-fedcba987654"]
     assert second.previous_id == first.release_id
     assert query(releases.database, "SELECT count(*) FROM release") == [(2,)]
@@ -141,10 +140,9 @@ def test_history_and_rollback(tmp_path: Path) -> None:
     assert (third.release_id, third.previous_id) == ("r0003-fedcba987654", first.release_id)
 
 
-def test_rollback_refuses_what_is_unknown_or_altered(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
-    first = sample.publish(releases)
-    second = sample.publish(releases, digest=OTHER)
+def test_rollback_refuses_what_is_unknown_or_altered(published: Callable[..., Releases]) -> None:
+    releases = published(OTHER)
+    first, second = releases.list()
     with pytest.raises(ReleaseError, match="r0001-0123456789ab"):
         releases.rollback("r0009-000000000000")
     first.path("passage").write_bytes(b"x")
@@ -153,8 +151,8 @@ def test_rollback_refuses_what_is_unknown_or_altered(tmp_path: Path) -> None:
     assert_consistent(releases, second.release_id)
 
 
-def test_sums_tell_missing_and_unknown_files(tmp_path: Path) -> None:
-    public = sample.publish(Releases(tmp_path)).public
+def test_sums_tell_missing_and_unknown_files(published: Callable[..., Releases]) -> None:
+    public = published().list()[0].public
     (public / "passage.parquet").unlink()
     (public / "more.txt").write_text("x", encoding="utf-8")
     assert verify_sums(public) == ["passage.parquet : fichier absent", "more.txt : fichier non déclaré"]
@@ -174,10 +172,16 @@ STEPS: list[tuple[str, str, bool]] = [
 @pytest.mark.parametrize(("step", "owner", "finished"), STEPS)
 @pytest.mark.parametrize("earlier", [True, False])
 def test_a_failure_at_any_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, owner: str, finished: bool, earlier: bool
+    published: Callable[..., Releases],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    owner: str,
+    finished: bool,
+    earlier: bool,
 ) -> None:
-    releases = Releases(tmp_path)
-    first = sample.publish(releases) if earlier else None
+    releases = published() if earlier else Releases(tmp_path)
+    first = releases.latest()
     candidate = sample.candidate(releases, digest=OTHER)
 
     def full(*_: object) -> None:
@@ -204,9 +208,11 @@ def test_a_failure_at_any_step(
 
 
 @pytest.mark.parametrize("step", ["_build", "_point", "_swap_database"])
-def test_a_failure_during_a_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    releases = Releases(tmp_path)
-    first, second = sample.publish(releases), sample.publish(releases, digest=OTHER)
+def test_a_failure_during_a_rollback(
+    published: Callable[..., Releases], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    releases = published(OTHER)
+    first, second = releases.list()
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -228,26 +234,24 @@ def truncate(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [remove, truncate])
-def test_a_damaged_database_is_rebuilt(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    releases = Releases(tmp_path)
-    release = sample.publish(releases)
+def test_a_damaged_database_is_rebuilt(published: Callable[..., Releases], damage: Callable[[Path], None]) -> None:
+    releases = published()
+    (release,) = releases.list()
     damage(releases.database)
     assert releases.recover() == [f"vigie.duckdb reconstruit depuis {release.release_id}"]
     assert_consistent(releases, release.release_id)
 
 
-def test_a_lost_pointer_names_the_newest_release(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
-    sample.publish(releases)
-    second = sample.publish(releases, digest=OTHER)
+def test_a_lost_pointer_names_the_newest_release(published: Callable[..., Releases]) -> None:
+    releases = published(OTHER)
+    _, second = releases.list()
     (releases.root / "latest").unlink()
     releases.recover()
     assert_consistent(releases, second.release_id)
 
 
-def test_the_log_of_someone_who_wrote_is_not_replayed(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
-    sample.publish(releases)
+def test_the_log_of_someone_who_wrote_is_not_replayed(published: Callable[..., Releases]) -> None:
+    releases = published()
     writer = duckdb.connect(str(releases.database))
     writer.execute("SET wal_autocheckpoint = '1GB'")
     writer.execute("CREATE TABLE brouillon AS SELECT 1 AS x")
@@ -261,11 +265,10 @@ def test_the_log_of_someone_who_wrote_is_not_replayed(tmp_path: Path) -> None:
     assert query(releases.database, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'brouillon'") == [(0,)]
 
 
-def test_a_release_of_an_older_version_can_be_published_again(tmp_path: Path) -> None:
+def test_a_release_of_an_older_version_can_be_published_again(published: Callable[..., Releases]) -> None:
     """A column and a table that did not exist then stay empty."""
-    releases = Releases(tmp_path)
-    first = sample.publish(releases)
-    sample.publish(releases, digest=OTHER)
+    releases = published(OTHER)
+    first, _ = releases.list()
     pl.read_parquet(first.path("release")).drop("notice").write_parquet(first.path("release"))
     first.path("reconciliation").unlink()
     from warehouse.package import write_sums
@@ -276,15 +279,14 @@ def test_a_release_of_an_older_version_can_be_published_again(tmp_path: Path) ->
     assert query(releases.database, "SELECT avertissement FROM v_publication") == [(None,)]
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
-    sample.publish(releases)
+def test_one_process_at_a_time(published: Callable[..., Releases]) -> None:
+    releases = published()
     script = (
         "import sys; from pathlib import Path; from warehouse.release import Releases, ReleaseError\n"
         "try: Releases(Path(sys.argv[1])).recover()\n"
         "except ReleaseError as error: sys.exit(str(error))"
     )
-    command = [sys.executable, "-c", script, str(tmp_path)]
+    command = [sys.executable, "-c", script, str(releases.data)]
     with releases.exclusive():
         assert releases.recover() == []  # the same process may go on
         other = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -305,8 +307,8 @@ def test_a_short_digest_is_refused(tmp_path: Path) -> None:
         Releases(tmp_path).candidate("abc")
 
 
-def test_the_descriptor_points_at_every_file(tmp_path: Path) -> None:
-    public = sample.publish(Releases(tmp_path)).public
+def test_the_descriptor_points_at_every_file(published: Callable[..., Releases]) -> None:
+    public = published().list()[0].public
     package = json.loads((public / "datapackage.json").read_text(encoding="utf-8"))
     paths = [r["path"] for r in package["resources"]]
     assert all((public / path).is_file() for path in paths)

@@ -81,6 +81,36 @@ def test_published_figure_of_the_same_territory_is_kept_verbatim() -> None:
     assert (row["value"], row["grade"], row["aggregated"], row["reason"]) == (12.3, "A", False, None)
 
 
+def test_a_score_lies_anywhere_and_has_no_bound_from_members_it_lacks() -> None:
+    rules = [VariableRule("pop", "sum"), VariableRule("fdep", "weighted_mean", "pop", span=None)]
+
+    def merged(second: float | None) -> dict:
+        known = cells(
+            [
+                *(("COM", "90001", v, n) for v, n in {"pop": 99_900.0, "fdep": -2.0}.items()),
+                *(("COM", "90002", v, n) for v, n in {"pop": 100.0, "fdep": second}.items()),
+            ]
+        )
+        return one(settle(known, same=same(), groups=MERGED, cities=NO_CITIES, rules=rules), "COM-90001", "fdep")
+
+    whole = merged(-1.0)
+    assert whole["value"] == pytest.approx(-1.999) and whole["lower"] == whole["upper"] == whole["value"]
+    lacking = merged(None)
+    assert (lacking["value"], lacking["lower"], lacking["upper"], lacking["interval_kind"]) == (-2.0, None, None, None)
+
+
+def test_a_city_given_by_arrondissement_has_the_weighted_mean_of_all_of_them() -> None:
+    rules = [VariableRule("popstd", "sum"), VariableRule("apl", "weighted_mean", "popstd", span=None)]
+    cities = pl.DataFrame({"code": ["96001"] * 2, "arm": ["96981", "96982"]})
+    rows = [("ARM", "96981", "popstd", 100.0), ("ARM", "96982", "popstd", 300.0), ("ARM", "96981", "apl", 2.0)]
+    where = {"same": same(("COM", "96001", "COM-96001")), "groups": groups(COM_96001=["96001"]), "cities": cities}
+    whole = settle(cells([*rows, ("ARM", "96982", "apl", 4.0)]), rules=rules, **where)
+    assert one(whole, "COM-96001", "apl")["value"] == 3.5
+    assert one(whole, "COM-96001", "popstd")["value"] == 400.0
+    part = settle(cells(rows), rules=rules, **where)
+    assert part.filter(pl.col("variable") == "apl").height == 0, "an arrondissement is missing"
+
+
 def test_merged_commune_counts_sum_rates_are_weighted_and_medians_stay_null() -> None:
     frame = settle(
         cells(
@@ -107,6 +137,14 @@ def test_merged_commune_counts_sum_rates_are_weighted_and_medians_stay_null() ->
     median = one(frame, "COM-90001", "med")
     assert (median["value"], median["reason"], median["grade"]) == (None, "mediane_non_sommable", None)
     assert one(frame, "COM-90001", "pact")["reason"] == "perimetre_modifie"
+
+
+def test_an_edition_without_populations_gives_no_mean() -> None:
+    rows = [("COM", "90001", "tp60", 20.0), ("COM", "90002", "tp60", 40.0)]
+    for more in ([], [("COM", "90001", "nb_pers", None, "Q"), ("COM", "90002", "nb_pers", None, "Q")]):
+        frame = settle(cells([*rows, *more]), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES)
+        row = one(frame, "COM-90001", "tp60")
+        assert (row["value"], row["lower"], row["reason"]) == (None, None, "couverture_insuffisante")
 
 
 def test_a_rate_is_null_below_99_percent_of_known_persons() -> None:
@@ -170,6 +208,15 @@ def test_a_count_with_an_absent_member_is_null() -> None:
         settle(cells(rows), same=same(), groups=MERGED, cities=NO_CITIES, rules=RULES), "COM-90001", "nb_pers"
     )
     assert (row["value"], row["reason"]) == (None, "couverture_insuffisante")
+
+
+def test_a_commune_that_a_complete_list_does_not_name_counts_zero() -> None:
+    """No school in a commune: the mean over the EPCI is that of the schools of the others."""
+    listed = cells([("COM", "90001", "schools", 3.0)])
+    for complete, expected in ((True, 3.0), (False, None)):
+        rule = VariableRule("schools", "sum", absent_is_zero=complete)
+        frame = settle(listed, same=same(), groups=MERGED, cities=NO_CITIES, rules=[rule])
+        assert one(frame, "COM-90001", "schools")["value"] == expected
 
 
 def test_bounds_add_up_as_bounds() -> None:

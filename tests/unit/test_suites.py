@@ -14,7 +14,7 @@ from expectations.core_suites import core_suites
 from expectations.results import Run
 from expectations.suites import base_expectations, published_suites
 from expectations.vocabulary import Bounds, Expect, Suite, load_bounds
-from sources.schema import COMMUNES, COMPOSITION, EVENTS, VALUES, ZONES
+from sources.schema import COMMUNES, COMPOSITION, EVENTS, IRIS, IRIS_CHANGES, QPV, VALUES, ZONES
 from warehouse.models import CODELISTS, TABLES, nomenclature_frame
 
 RUN = Run("essai", datetime(2026, 1, 2, tzinfo=UTC))
@@ -22,6 +22,8 @@ ROWS = {
     "*": {"COM": (2, 3), "EPCI": (1, 2), "DEP": (1, 2)},
     "dgcl_epci": {"EPCI": (2, 3)},
     "insee_cog_departements": {"DEP": (2, 3)},
+    "insee_iris": {"IRIS": (2, 3)},
+    "insee_qpv": {"QPV": (1, 2)},
     "territory": {"COM": (1, 3), "DEP": (1, 2)},
 }
 NATIONAL = load_bounds("national")
@@ -48,6 +50,12 @@ def values_frame() -> pl.DataFrame:
         **{f"d{k}": 9000.0 + 3000 * k for k in range(1, 10) if k != 5},
         "q1": 16000.0,
         "q3": 32000.0,
+        "chom1564": 100.0,
+        "chom1564_f": 44.0,
+        "chom1564_m": 56.0,
+        "tx_emploi": 50.0,
+        "tx_emploi_f": 45.0,
+        "tx_emploi_m": 55.0,
     }
     territories = [("COM", "91286"), ("COM", "2A004"), ("EPCI", "200059228"), ("DEP", "91")]
     rows = [
@@ -90,6 +98,21 @@ def composition_frame() -> pl.DataFrame:
         ("EPCI", "200017846", "Val d'Essonne", "CC", "91228"),
     ]
     return pl.DataFrame(rows, schema=COMPOSITION, orient="row").with_columns(pl.col("level").cast(pl.String))
+
+
+def iris_frame() -> pl.DataFrame:
+    rows = [("912860101", "La Plaine Basse", "D", "91286"), ("910010000", "Abbéville (non irisée)", "Z", "91001")]
+    return pl.DataFrame(rows, schema=IRIS, orient="row").with_columns(pl.col("type").cast(pl.String))
+
+
+def iris_changes_frame() -> pl.DataFrame:
+    rows = [(2019, "911820101", "912280201"), (2019, "911820102", "912280202")]
+    return pl.DataFrame(rows, schema=IRIS_CHANGES, orient="row")
+
+
+def qpv_frame() -> pl.DataFrame:
+    rows = [("QP091026", None, "Grigny", None), ("QP091026", None, "Viry-Châtillon", "91687")]
+    return pl.DataFrame(rows, schema=QPV, orient="row")
 
 
 def observation_frame() -> pl.DataFrame:
@@ -141,6 +164,7 @@ TEXTS = {
     "region_id": "REG-11",
     "departement_id": "DEP-91",
     "epci_id": "EPCI-200059228",
+    "commune_id": "COM-91286",
     "status": "ok",
 }
 NUMBERS = {
@@ -199,6 +223,9 @@ CORE = {
     "insee_cog_evenements": events_frame,
     "insee_cog_departements": zones_frame,
     "dgcl_epci": composition_frame,
+    "insee_iris": iris_frame,
+    "insee_iris_modifications": iris_changes_frame,
+    "insee_qpv": qpv_frame,
 }
 GOOD: dict[str, pl.DataFrame] = {source: frame() for source, frame in CORE.items()}
 GOOD |= {name: published_frame(name) for name in TABLES if name != "observation"}
@@ -301,6 +328,10 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
         "enough_rows": lambda f: f.with_columns(code=pl.when(pl.col("level") == "COM").then(None).otherwise("code")),
         "not_too_many_rows": ROWS_SPOILED["not_too_many_rows"],
     },
+    "core_sexes": {
+        "women_and_men_add_up": put_value("chom1564", 101.0),
+        "rate_between_women_and_men": put_value("tx_emploi", 60.0),
+    },
     "core_income": {
         "not_empty": EMPTY,
         "deciles_monotone": put_value("d6", 23000.0),
@@ -349,6 +380,34 @@ EXPLICIT: dict[str, dict[str, Spoiler]] = {
         "code_present": put("name", None),
         "code_format": put("code", "20005922"),
         "commune_format": put("commune", "1001"),
+    },
+    "core_iris": {
+        "not_empty": EMPTY,
+        "key_unique": repeat,
+        "type_known": put("type", "X"),
+        "name_present": put("name", None),
+        "code_format": put("code", "91286010"),
+        "commune_format": put("commune", "1286"),
+    },
+    "core_iris_changes": {
+        "not_empty": EMPTY,
+        "key_unique": repeat,
+        "before_format": put("before", "91182"),
+        "after_format": put("after", "91182"),
+    },
+    "core_qpv": {
+        "not_empty": EMPTY,
+        "key_unique": repeat,
+        "code_format": put("code", "QP91026"),
+        "commune_format": put("commune", "9168", 1),
+    },
+    **{
+        f"{name}_rows": {
+            "not_empty": EMPTY,
+            "enough_rows": (lambda f: f.head(1)) if name == "core_iris" else (lambda f: f.with_columns(code=None)),
+            "not_too_many_rows": lambda f: pl.concat([f.with_columns(code=pl.lit(str(i))) for i in range(4)]),
+        }
+        for name in ("core_iris", "core_qpv")
     },
     "core_communes_rows": {"not_empty": EMPTY, **ROWS_SPOILED},
     "core_zones_rows": {
@@ -473,6 +532,36 @@ def test_every_expectation_has_a_spoiler_and_every_spoiler_an_expectation() -> N
     unused = [f"{s}.{e}" for s, named in EXPLICIT.items() for e in named if (s, e) not in declared]
     assert unused == []
     assert {key for key in ALSO if key not in declared} == set()
+
+
+@pytest.mark.parametrize(
+    ("figures", "failed"),
+    [
+        # rounded to 5 by the producer: 7 + 7 = 14 prints 5 + 5 = 15
+        ({"x_f": (5.0, 2.5, 7.5), "x_m": (5.0, 2.5, 7.5), "x": (15.0, 12.5, 17.5)}, set()),
+        ({"x_f": (5.0, 2.5, 7.5), "x_m": (5.0, 2.5, 7.5), "x": (20.0, 17.5, 22.5)}, {"women_and_men_add_up"}),
+        ({"x_f": (5.0, None, None), "x_m": (5.0, None, None), "x": (15.0, None, None)}, {"women_and_men_add_up"}),
+        ({"x_f": (0.1, None, None), "x_m": (0.2, None, None), "x": (0.30000000000000004, None, None)}, set()),
+        # nothing to add up
+        ({"x_f": (5.0, None, None), "x_m": (None, None, None), "x": (15.0, None, None)}, set()),
+        ({"x_f": (5.0, None, None), "x": (15.0, None, None)}, set()),
+        # a rate printed to the tenth
+        ({"tx_emploi_f": (45.0,) * 3, "tx_emploi_m": (45.0,) * 3, "tx_emploi": (45.1,) * 3}, set()),
+        (
+            {"tx_emploi_f": (45.0,) * 3, "tx_emploi_m": (45.0,) * 3, "tx_emploi": (45.2,) * 3},
+            {"rate_between_women_and_men"},
+        ),
+    ],
+)
+def test_women_and_men_add_up_within_the_rounding(figures: dict[str, tuple], failed: set[str]) -> None:
+    rows = [("COM", "91286", 2018, name, *cells) for name, cells in figures.items()]
+    frame = pl.DataFrame(rows, schema=["level", "code", "year", "variable", "value", "lower", "upper"], orient="row")
+    suite = next(s for s in core_suites("s", "2018", list(VALUES), BOUNDS) if s.name == "core_sexes")
+    with adapter.connect() as con:
+        con.register("frame", frame)
+        results = adapter.run_suites(con, [suite], {suite.table: "frame"}, RUN)
+    assert {r.check_id.split(".")[1] for r in results if not r.passed} == failed
+    assert all(r.severity == "critical" for r in results)
 
 
 def test_editions_judged_together_are_told_apart() -> None:

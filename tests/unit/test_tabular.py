@@ -172,6 +172,31 @@ def test_a_hole_in_a_table_is_refused_where_one_table_is_expected() -> None:
     assert sheet_of(workbook(DEP=[*HEADER, ["01", 1], [None, None]]), "DEP", below="refuse").height == 1
 
 
+TWO_TABLES = [
+    ["Départements"],
+    ["CODGEO", "MED18"],
+    ["01", 20000],
+    [None],
+    ["Outre-mer"],
+    ["Source : une autre enquête"],
+    ["CODGEO", "MED18"],
+    ["971", 15770],
+]
+
+
+def test_a_table_of_a_sheet_is_told_by_its_title() -> None:
+    data = workbook(DEP=TWO_TABLES)
+    assert sheet_of(data, "DEP", title="Départements")["CODGEO"].to_list() == ["01"]
+    overseas = sheet_of(data, "DEP", title="Outre-mer", below="refuse")
+    assert overseas.rows() == [(8, "971", "15770")]
+
+
+@pytest.mark.parametrize("extra", [[], [["Métropole"], ["CODGEO", "MED18"], ["Métropole"]]])
+def test_a_title_that_does_not_tell_one_table_is_refused(extra: list[list[object]]) -> None:
+    with pytest.raises(LayoutError, match="sous le titre « Métropole », présent une fois"):
+        sheet_of(workbook(DEP=[*TWO_TABLES, *extra]), "DEP", title="Métropole")
+
+
 def test_a_missing_sheet_header_or_column_is_named() -> None:
     data = workbook(COM=[["rien"]], DEP=[["CODGEO", "MED17"]])
     with pytest.raises(LayoutError, match=r"une feuille « REG » ; trouvé feuilles \['COM', 'DEP'\]"):
@@ -322,7 +347,7 @@ STATUS = ["value", "lower", "upper", "obs_status", "conf_status", "mark"]
         (RATE, "5.1", (5.1, None, None, "A", "F", None)),
         (RATE, "s", (None, None, None, "Q", "A", "s")),
         (Column("P18", "pop", 2018, blank=("O", "F")), None, (None, None, None, "O", "F", None)),
-        (Column("IP18", "intensite", 2018, percent=True), "0,207", (20.7, None, None, "A", "F", None)),
+        (Column("IP18", "intensite", 2018, scale=100.0), "0,207", (20.7, None, None, "A", "F", None)),
     ],
 )
 def test_the_status_of_a_cell(column: Column, cell: str | None, row: tuple[object, ...]) -> None:

@@ -110,9 +110,11 @@ def test_territories_of_the_reference() -> None:
     row = {r["territory_id"]: r for r in frame.iter_rows(named=True)}
     assert row["COM-01001"] == {
         "territory_id": "COM-01001", "level": "COM", "code": "01001", "name": "Commune 01001",
-        "cog_year": 2025, "epci_id": "EPCI-111", "departement_id": "DEP-01", "region_id": "REG-84",
+        "cog_year": 2025, "perimeter_year": None, "commune_id": None,
+        "epci_id": "EPCI-111", "departement_id": "DEP-01", "region_id": "REG-84",
     }  # fmt: skip
     assert row["COM-01002"]["epci_id"] is None
+    assert (row["ARM-75101"]["commune_id"], row["EPT-333"]["commune_id"]) == ("COM-75056", None)
     assert row["ARM-75101"]["epci_id"] == "EPCI-222"
     assert row["EPCI-111"]["departement_id"] is None  # astride two départements
     assert row["EPCI-222"]["departement_id"] == "DEP-75"

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 import release_sample as sample
 
+from warehouse.catalogue import load_catalogue
 from warehouse.release import Releases
 
 NARROW = "\u202f"
@@ -141,6 +142,69 @@ def test_a_break_told_by_the_producer_stops_evolution() -> None:
         found = rows(connection, "SELECT annee, evolution, premiere_annee, note FROM evolution('x', 'COM-1')")
     assert [r[:3] for r in found] == [(2010, None, None), (2011, 1, 2010), (2012, None, None), (2013, 1, 2012)]
     assert "rupture signalée par le producteur" in found[2][3]
+
+
+CENSUS = "il faut 5 ans d'écart au moins"
+
+
+def census_evolution(years: dict[int, float | None], *breaks: tuple[str, int]) -> list[tuple]:
+    """What evolution() says of a census indicator (five years apart) with these values."""
+    from warehouse.duckdb_file import create_tables, create_views
+
+    with duckdb.connect() as connection:
+        create_tables(connection)
+        create_views(connection)
+        connection.execute("INSERT INTO indicator BY NAME SELECT 'rp' AS indicator_id, 5 AS min_years_apart")
+        for year, value in years.items():
+            connection.execute(
+                """INSERT INTO observation BY NAME SELECT 'rp' AS indicator_id, 'COM-1' AS territory_id, ? AS "year",
+                '_T' AS sex, '_T' AS age, '_Z' AS reference, ? AS value, 'A' AS obs_status, 's/1' AS source_ids""",
+                [year, value],
+            )
+        for scope, year in breaks:
+            connection.execute(
+                """INSERT INTO series_break BY NAME SELECT ? AS scope, ? AS "year", 'cause' AS cause_fr""",
+                [scope, year],
+            )
+        shown = "annee, annee_comparee, evolution, premiere_annee, note"
+        return rows(connection, f"SELECT {shown} FROM evolution('rp', 'COM-1')")
+
+
+def test_census_vintages_are_compared_five_years_apart() -> None:
+    """Two vintages nearer than that share surveys."""
+    near = census_evolution({2017: 20.0, 2018: 21.0})
+    assert near == [
+        (2017, None, None, None, None),
+        (2018, None, None, None, f"pas de comparaison avec 2017 : {CENSUS}"),
+    ]
+    found = census_evolution({2012: 10.0, 2013: 11.0, 2017: 20.0, 2018: 21.0, 2022: None, 2023: 25.0})
+    assert [r[:4] for r in found] == [
+        (2012, None, None, None),
+        (2013, None, None, None),
+        (2017, 2012, 10.0, 2012),
+        (2018, 2013, 10.0, 2012),
+        (2022, None, None, None),
+        (2023, 2018, 4.0, 2012),
+    ]
+    assert [r[4] for r in found[2:]] == [
+        f"comparée à 2012 : {CENSUS}",
+        f"comparée à 2013 : {CENSUS}",
+        "valeur non publiée (non disponible)",
+        "comparée à 2018, dernière année publiée",
+    ]
+
+
+@pytest.mark.parametrize("indicator", ["log_surocc", "emp_ouvemp"])
+def test_overcrowding_and_occupations_do_not_cross_the_census_of_2022(indicator: str) -> None:
+    """With the breaks that the catalogue declares of the two."""
+    declared = [("rp", b.year) for b in load_catalogue().breaks if b.scope == indicator and b.year <= 2022]
+    assert declared == [("rp", 2022)]
+    years: dict[int, float | None] = {2016: 10.0, 2021: 11.0, 2022: 24.0, 2027: 25.0}
+    found = census_evolution(years, *declared)
+    assert [r[:3] for r in found] == [(2016, None, None), (2021, 2016, 1.0), (2022, None, None), (2027, 2022, 1.0)]
+    assert found[2][4] == "rupture de série, pas de comparaison avec avant : cause"
+    crossed = census_evolution(years)
+    assert crossed[2][:3] == (2022, 2016, 14.0), "without the break, it would"
 
 
 def test_rang_leaves_bounds_out(database: duckdb.DuckDBPyConnection) -> None:

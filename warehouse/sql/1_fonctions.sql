@@ -15,6 +15,7 @@ COMMENT ON MACRO nombre_fr IS 'nombre_fr(nombre) : un nombre comme on l''écrit 
 CREATE MACRO valeur_affichee(value, lower, upper, obs_status) AS CASE
   WHEN value IS NOT NULL AND obs_status IN ('E', 'I') THEN '≈ ' || nombre_fr(value)
   WHEN value IS NOT NULL AND obs_status = 'P' THEN nombre_fr(value) || ' (p)'
+  WHEN value IS NOT NULL AND obs_status = 'U' THEN nombre_fr(value) || ' (peu fiable)'
   WHEN value IS NOT NULL THEN nombre_fr(value)
   WHEN upper IS NOT NULL AND coalesce(lower, 0) = 0 THEN '≤ ' || nombre_fr(upper)
   WHEN lower > 0 AND (upper IS NULL OR upper = 100) THEN '≥ ' || nombre_fr(lower)
@@ -25,7 +26,7 @@ CREATE MACRO valeur_affichee(value, lower, upper, obs_status) AS CASE
   WHEN obs_status = 'L' THEN 'non collecté'
   ELSE 'non disponible'
 END;
-COMMENT ON MACRO valeur_affichee IS 'valeur_affichee(value, lower, upper, obs_status) : la valeur telle qu''on la montre : un nombre, ≈ pour une estimation, ≤ ou ≥ pour une borne, secret, non disponible...';
+COMMENT ON MACRO valeur_affichee IS 'valeur_affichee(value, lower, upper, obs_status) : la valeur telle qu''on la montre : un nombre, ≈ pour une estimation, (peu fiable) sous 200 personnes au recensement, ≤ ou ≥ pour une borne, secret, non disponible...';
 
 CREATE MACRO sans_accent(texte) AS
   trim(regexp_replace(replace(replace(lower(strip_accents(texte)), 'œ', 'oe'), 'æ', 'ae'), '[^a-z0-9]+', ' ', 'g'));

@@ -112,17 +112,27 @@ WITH au_dessus AS (
   SELECT o.indicator_id, o.territory_id, o."year", o.sex, o.age, o.value
   FROM observation o
   JOIN territory t ON t.territory_id = o.territory_id
-  WHERE o.reference = '_Z' AND t.level IN ('EPCI', 'DEP', 'REG', 'METRO')
+  WHERE o.reference = '_Z' AND o.value IS NOT NULL AND t.level IN ('EPCI', 'DEP', 'REG', 'METRO')
+),
+communes AS (
+  -- only those that hold an IRIS, a QPV or an arrondissement: two thousand of thirty-five thousand
+  SELECT o.indicator_id, o.territory_id, o."year", o.sex, o.age, o.value
+  FROM observation o
+  JOIN (SELECT DISTINCT commune_id FROM territory WHERE commune_id IS NOT NULL) h ON h.commune_id = o.territory_id
+  WHERE o.reference = '_Z' AND o.value IS NOT NULL
 )
 SELECT t.territory_id, t.name AS nom, t.level AS niveau, i.theme, o.indicator_id, i.label_fr AS indicateur,
   i.unit AS unite, o."year" AS annee, o.sex AS sexe, o.age, o.value AS valeur,
   valeur_affichee(o.value, o.lower, o.upper, o.obs_status) AS valeur_affichee,
   o.lower AS borne_inf, o.upper AS borne_sup, o.obs_status AS statut, o.reason AS motif, o.grade AS qualite,
-  e.value AS valeur_epci, d.value AS valeur_departement, r.value AS valeur_region, m.value AS valeur_metropole,
+  c.value AS valeur_commune, e.value AS valeur_epci, d.value AS valeur_departement, r.value AS valeur_region,
+  m.value AS valeur_metropole,
   o.source_ids AS sources
 FROM observation o
 JOIN territory t ON t.territory_id = o.territory_id
 JOIN indicator i ON i.indicator_id = o.indicator_id
+LEFT JOIN communes c ON c.territory_id = t.commune_id AND c.indicator_id = o.indicator_id
+  AND c."year" = o."year" AND c.sex = o.sex AND c.age = o.age
 LEFT JOIN au_dessus e ON e.territory_id = t.epci_id AND e.indicator_id = o.indicator_id
   AND e."year" = o."year" AND e.sex = o.sex AND e.age = o.age
 LEFT JOIN au_dessus d ON d.territory_id = t.departement_id AND d.indicator_id = o.indicator_id
@@ -134,7 +144,7 @@ LEFT JOIN au_dessus m ON m.territory_id = 'METRO-FM' AND m.indicator_id = o.indi
 WHERE o.reference = '_Z'
 -- sorted: DuckDB 2.0.0 never ends a LIMIT without ORDER BY over these joins at national size
 ORDER BY t.territory_id, o.indicator_id, o."year", o.sex, o.age;
-COMMENT ON VIEW v_portrait IS 'Portrait : une ligne par territoire, indicateur, année, sexe et âge, avec les valeurs de l''EPCI, du département, de la région et de la métropole en regard.';
+COMMENT ON VIEW v_portrait IS 'Portrait : une ligne par territoire, indicateur, année, sexe et âge, avec les valeurs de la commune (pour un IRIS, un quartier prioritaire ou un arrondissement municipal), de l''EPCI, du département, de la région et de la métropole en regard.';
 COMMENT ON COLUMN v_portrait.territory_id IS 'Identifiant du territoire';
 COMMENT ON COLUMN v_portrait.nom IS 'Nom du territoire';
 COMMENT ON COLUMN v_portrait.niveau IS 'Niveau du territoire';
@@ -152,6 +162,7 @@ COMMENT ON COLUMN v_portrait.borne_sup IS 'Borne supérieure';
 COMMENT ON COLUMN v_portrait.statut IS 'Statut (nomenclature obs_status)';
 COMMENT ON COLUMN v_portrait.motif IS 'Motif de l''absence de valeur (nomenclature reason)';
 COMMENT ON COLUMN v_portrait.qualite IS 'Qualité (nomenclature grade)';
+COMMENT ON COLUMN v_portrait.valeur_commune IS 'Valeur de la commune ou de l''arrondissement municipal qui contient le territoire';
 COMMENT ON COLUMN v_portrait.valeur_epci IS 'Valeur de l''EPCI du territoire';
 COMMENT ON COLUMN v_portrait.valeur_departement IS 'Valeur du département du territoire';
 COMMENT ON COLUMN v_portrait.valeur_region IS 'Valeur de la région du territoire';
@@ -219,3 +230,32 @@ COMMENT ON COLUMN v_sources.recupere_le IS 'Date et heure de récupération (UTC
 COMMENT ON COLUMN v_sources.adresse IS 'Adresse du fichier';
 COMMENT ON COLUMN v_sources.empreinte IS 'Empreinte SHA-256 du fichier';
 COMMENT ON COLUMN v_sources.mention IS 'Mention à reproduire avec les chiffres';
+
+CREATE VIEW v_etat_indicateurs AS
+WITH niveaux AS (
+  SELECT indicator_id, level, max(published) AS publies,
+    max(published) >= CASE WHEN level = 'DEP' THEN 90 ELSE 500 END AND level IN ('COM', 'EPCI', 'IRIS', 'QPV', 'DEP')
+      AS large,
+    min("year") FILTER (WHERE published > 0) AS premiere, max("year") FILTER (WHERE published > 0) AS derniere,
+    arg_max(reason_fr, "year") AS motif
+  FROM coverage GROUP BY indicator_id, level
+)
+SELECT i.indicator_id, i.label_fr AS indicateur, i.theme, i.tier AS categorie,
+  CASE WHEN bool_or(n.large) THEN 'publié' WHEN max(n.publies) > 0 THEN 'extrait' ELSE 'sans valeur' END AS etat,
+  string_agg(n.level || ' ' || n.publies, ', ' ORDER BY n.publies DESC, n.level) FILTER (WHERE n.publies > 0) AS niveaux,
+  min(n.premiere) AS premiere_annee, max(n.derniere) AS derniere_annee,
+  CASE WHEN coalesce(max(n.publies), 0) = 0 THEN coalesce(arg_max(n.motif, n.level = 'COM'), 'Aucune édition dans les années demandées') END
+    AS motif
+FROM indicator i
+LEFT JOIN niveaux n ON n.indicator_id = i.indicator_id
+GROUP BY i.indicator_id, i.label_fr, i.theme, i.tier;
+COMMENT ON VIEW v_etat_indicateurs IS 'État de chaque indicateur : publié (au moins 500 communes, EPCI, IRIS ou QPV, ou 90 départements, une année), extrait (moins), sans valeur, et pourquoi.';
+COMMENT ON COLUMN v_etat_indicateurs.indicator_id IS 'Identifiant de l''indicateur';
+COMMENT ON COLUMN v_etat_indicateurs.indicateur IS 'Intitulé de l''indicateur';
+COMMENT ON COLUMN v_etat_indicateurs.theme IS 'Thème';
+COMMENT ON COLUMN v_etat_indicateurs.categorie IS 'Catégorie de disponibilité (A, B : données ouvertes)';
+COMMENT ON COLUMN v_etat_indicateurs.etat IS 'publié, extrait ou sans valeur';
+COMMENT ON COLUMN v_etat_indicateurs.niveaux IS 'Niveaux publiés et plus grand nombre de territoires une année';
+COMMENT ON COLUMN v_etat_indicateurs.premiere_annee IS 'Première année publiée';
+COMMENT ON COLUMN v_etat_indicateurs.derniere_annee IS 'Dernière année publiée';
+COMMENT ON COLUMN v_etat_indicateurs.motif IS 'Pourquoi aucune valeur n''est publiée';

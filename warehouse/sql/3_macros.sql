@@ -3,14 +3,15 @@
 
 CREATE MACRO ecart_reference(indicateur, territoire, annee) AS TABLE
 WITH lui AS (
-  SELECT t.epci_id, t.departement_id, t.region_id, t.territory_id, o.value, o.lower, o.upper, o.obs_status
+  SELECT t.commune_id, t.epci_id, t.departement_id, t.region_id, t.territory_id, o.value, o.lower, o.upper, o.obs_status
   FROM territory t
   LEFT JOIN observation o ON o.territory_id = t.territory_id AND o.indicator_id = indicateur
     AND o."year" = annee AND o.sex = '_T' AND o.age = '_T' AND o.reference = '_Z'
   WHERE t.territory_id = territoire
 ),
 paires AS (
-  SELECT 1 AS ordre, 'EPCI' AS niveau, epci_id AS reference_id FROM lui
+  SELECT 0 AS ordre, split_part(commune_id, '-', 1) AS niveau, commune_id AS reference_id FROM lui
+  UNION ALL SELECT 1, 'EPCI', epci_id FROM lui
   UNION ALL SELECT 2, 'DEP', departement_id FROM lui
   UNION ALL SELECT 3, 'REG', region_id FROM lui
   UNION ALL SELECT 4, 'METRO', 'METRO-FM' FROM lui
@@ -30,7 +31,7 @@ LEFT JOIN observation o ON o.territory_id = p.reference_id AND o.indicator_id = 
   AND o."year" = annee AND o.sex = '_T' AND o.age = '_T' AND o.reference = '_Z'
 WHERE p.reference_id IS NOT NULL AND p.reference_id <> lui.territory_id
 ORDER BY p.ordre;
-COMMENT ON MACRO TABLE ecart_reference IS 'ecart_reference(indicateur, territoire, annee) : écart (dans l''unité de l''indicateur) et rapport (%) à l''EPCI, au département, à la région et à la métropole ; vides, avec une note, quand une des deux valeurs n''est pas publiée.';
+COMMENT ON MACRO TABLE ecart_reference IS 'ecart_reference(indicateur, territoire, annee) : écart (dans l''unité de l''indicateur) et rapport (%) à la commune (pour un IRIS, un quartier prioritaire, un arrondissement municipal), à l''EPCI, au département, à la région et à la métropole ; vides, avec une note, quand une des deux valeurs n''est pas publiée.';
 
 CREATE MACRO evolution(indicateur, territoire) AS TABLE
 WITH serie AS (
@@ -59,15 +60,20 @@ segments AS (
   FROM serie s
   LEFT JOIN ruptures r ON r.an = s.an
 ),
+ecart AS (
+  -- deux millésimes du recensement se comparent à cinq ans d'écart au moins ; toute année publiée, à un an
+  SELECT coalesce(max(min_years_apart), 1) AS ans FROM indicator WHERE indicator_id = indicateur
+),
 compares AS (
-  SELECT g.*,
-    lag(g.an) OVER connues AS an_compare,
-    lag(g.value) OVER connues AS valeur_comparee,
-    first_value(g.an) OVER connues AS premier_an,
-    first_value(g.value) OVER connues AS premiere_valeur
+  SELECT g.an, max(p.an) AS an_precedent,
+    max(p.an) FILTER (WHERE p.an <= g.an - e.ans) AS an_compare,
+    arg_max(p.value, p.an) FILTER (WHERE p.an <= g.an - e.ans) AS valeur_comparee,
+    min(p.an) AS premier_an, arg_min(p.value, p.an) AS premiere_valeur
   FROM segments g
+  CROSS JOIN ecart e
+  JOIN segments p ON p.segment = g.segment AND p.an < g.an AND p.value IS NOT NULL
   WHERE g.value IS NOT NULL
-  WINDOW connues AS (PARTITION BY g.segment ORDER BY g.an)
+  GROUP BY g.an
 )
 SELECT g.an AS annee, g.value AS valeur, g.texte AS valeur_affichee, g.obs_status AS statut,
   c.an_compare AS annee_comparee,
@@ -78,13 +84,18 @@ SELECT g.an AS annee, g.value AS valeur, g.texte AS valeur_affichee, g.obs_statu
   CASE
     WHEN g.cause IS NOT NULL THEN 'rupture de série, pas de comparaison avec avant : ' || g.cause
     WHEN g.value IS NULL THEN 'valeur non publiée (' || g.texte || ')'
+    WHEN c.an_compare IS NULL AND c.an_precedent IS NOT NULL
+      THEN 'pas de comparaison avec ' || c.an_precedent || ' : il faut ' || e.ans || ' ans d''écart au moins'
+    WHEN c.an_compare < c.an_precedent
+      THEN 'comparée à ' || c.an_compare || ' : il faut ' || e.ans || ' ans d''écart au moins'
     WHEN c.an_compare < g.an - 1 AND EXISTS (SELECT 1 FROM serie s WHERE s.an > c.an_compare AND s.an < g.an)
       THEN 'comparée à ' || c.an_compare || ', dernière année publiée'
   END AS note
 FROM segments g
+CROSS JOIN ecart e
 LEFT JOIN compares c ON c.an = g.an
 ORDER BY g.an;
-COMMENT ON MACRO TABLE evolution IS 'evolution(indicateur, territoire) : la série et son évolution depuis l''année comparable précédente et depuis la première, sans jamais franchir une rupture de série ni employer une borne ; la note dit pourquoi une évolution manque.';
+COMMENT ON MACRO TABLE evolution IS 'evolution(indicateur, territoire) : la série et son évolution depuis l''année comparable précédente et depuis la première, sans jamais franchir une rupture de série, employer une borne ni rapprocher deux millésimes du recensement de moins de cinq ans ; la note dit pourquoi une évolution manque.';
 
 CREATE MACRO rang(indicateur, annee, niveau) AS TABLE
 WITH publies AS (
@@ -105,8 +116,10 @@ ORDER BY p.value DESC, p.territory_id;
 COMMENT ON MACRO TABLE rang IS 'rang(indicateur, annee, niveau) : classement du plus élevé au plus faible des territoires du niveau dont la valeur est publiée, outre-mer compris ; les ex æquo ont le même rang.';
 
 CREATE MACRO chercher_territoire(nom_cherche) AS TABLE
-SELECT t.territory_id, t.level AS niveau, t.code, t.name AS nom, d.name AS departement, r.name AS region, t.population
+SELECT t.territory_id, t.level AS niveau, t.code, t.name AS nom, d.name AS departement, r.name AS region, t.population,
+  c.name AS commune
 FROM territory t
+LEFT JOIN territory c ON c.territory_id = t.commune_id
 LEFT JOIN territory d ON d.territory_id = t.departement_id
 LEFT JOIN territory r ON r.territory_id = t.region_id
 WHERE contains(sans_accent(t.name), sans_accent(nom_cherche)) OR t.code = nom_cherche

@@ -1,0 +1,1 @@
+"""Sports licences of children, as the Observatoire des territoires gives them."""

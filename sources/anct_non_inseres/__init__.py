@@ -1,0 +1,1 @@
+"""Young people neither employed nor in education or training, as the Observatoire des territoires gives it."""

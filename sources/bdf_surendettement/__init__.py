@@ -1,0 +1,1 @@
+"""Over-indebtedness filings by département."""

@@ -1,0 +1,1 @@
+"""Childcare places (Cnaf, Opendatasoft export)."""

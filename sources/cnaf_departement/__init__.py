@@ -1,0 +1,1 @@
+"""Caf by département, every benefit (Opendatasoft export)."""

@@ -1,0 +1,1 @@
+"""Caf by commune, every benefit (Opendatasoft export)."""

@@ -1,0 +1,1 @@
+"""Caf by commune, persons covered by the RSA (Opendatasoft export)."""

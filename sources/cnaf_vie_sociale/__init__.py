@@ -1,0 +1,1 @@
+"""Social centres by commune."""

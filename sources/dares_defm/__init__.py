@@ -1,0 +1,1 @@
+"""Jobseekers registered with France Travail, by commune."""

@@ -1,0 +1,1 @@
+"""Schools in priority education (Opendatasoft export)."""

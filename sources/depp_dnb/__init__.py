@@ -1,0 +1,1 @@
+"""Brevet results by school (Opendatasoft export)."""

@@ -1,0 +1,1 @@
+"""Social position index (IPS) of schools."""

@@ -1,0 +1,1 @@
+"""Access to general practitioners (Opendatasoft attachment)."""

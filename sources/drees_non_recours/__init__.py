@@ -1,0 +1,1 @@
+"""Non-take-up of the RSA, as published in a text."""

@@ -1,0 +1,1 @@
+"""Permanent database of facilities (Melodi)."""

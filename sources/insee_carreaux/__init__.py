@@ -1,0 +1,1 @@
+"""Filosofi by 200 m cell, summed by commune."""

@@ -1,0 +1,1 @@
+"""Localised unemployment rate by employment zone."""

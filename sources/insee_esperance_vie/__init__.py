@@ -1,0 +1,1 @@
+"""Life expectancy by département (Melodi)."""

@@ -1,0 +1,1 @@
+"""Population estimates by département, sex and age (Melodi)."""

@@ -1,0 +1,1 @@
+"""Filosofi by IRIS: standard of living and poverty, and, apart, declared income."""

@@ -1,0 +1,1 @@
+"""IRIS of each commune, and how they changed: the workbook INSEE publishes every year."""

@@ -1,0 +1,1 @@
+"""Census 2023 on Melodi, labour force and unemployment of every level."""

@@ -1,0 +1,1 @@
+"""Census 2023 on Melodi, dwellings of every level."""

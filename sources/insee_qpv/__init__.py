@@ -1,0 +1,1 @@
+"""Priority districts (QPV): codes, names, and the communes they lie in, by name."""

@@ -1,0 +1,1 @@
+"""Employment and jobseekers of the priority districts (QPV) of 2015."""

@@ -1,0 +1,1 @@
+"""Census, diplomas and schooling by commune."""

@@ -1,0 +1,1 @@
+"""Census, labour force, employment and unemployment by commune."""

@@ -1,0 +1,1 @@
+"""Census, contracts and part-time work of employees by commune."""

@@ -1,0 +1,1 @@
+"""Census, couples, families and households by commune."""

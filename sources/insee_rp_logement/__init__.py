@@ -1,0 +1,1 @@
+"""Census, dwellings by commune."""

@@ -1,0 +1,1 @@
+"""Census, evolution and structure of the population by commune."""

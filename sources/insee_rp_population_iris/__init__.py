@@ -1,0 +1,1 @@
+"""Census, population by detailed age of the IRIS, summed by commune."""

@@ -1,0 +1,1 @@
+"""Overcrowding rates of communes, départements and régions, RP 2020."""

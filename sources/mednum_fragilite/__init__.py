@@ -1,0 +1,1 @@
+"""Digital vulnerability index by IRIS."""

@@ -1,0 +1,1 @@
+"""Social housing stock by commune."""

@@ -1,0 +1,1 @@
+"""Social housing: rents and mobility by commune."""

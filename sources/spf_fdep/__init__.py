@@ -1,0 +1,1 @@
+"""FDep deprivation index by commune (Opendatasoft export)."""
