@@ -7,6 +7,7 @@ nowhere: these pages hold the figures of the real one.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def generate(data: Path, folder: Path = FOLDER, output: Path = SITE) -> int:
         print(f"{page} : laissée telle quelle, rien de réel n'est publié dans {data} (voir VIGIE_DATA).")
     else:
         _write(page, reconciliation_page(release))
+        _write(folder / "couverture.md", coverage_page(release))
     if build(Site(load_catalogue(), load_sources(), release), output):
         print(f"{output} : attendu un site sans avertissement ; voir les lignes ci-dessus.", file=sys.stderr)
         return FAILED
@@ -57,6 +59,47 @@ READING = """**Niveau** est celui du chiffre publié : `EPCI` dit que les EPCI p
 pèsent au moins 99 % (tous, pour une somme) ; les autres sont vérifiés par un intervalle plus large. L'**écart maximal**
 est celui des territoires comparés à une valeur recalculée ; il n'y en a pas pour ce qui est seulement encadré. Un
 indicateur fait de plusieurs variables (classes d'âge, termes d'un rapport) tient en une ligne, la moins bonne."""
+
+
+COMPLETE = {"COM": 500, "EPCI": 500, "IRIS": 500, "QPV": 500, "DEP": 90}  # territories with a value, one year
+STATES = {
+    "published": "Publiés, de fichiers réels complets",
+    "extract": "Publiés d'extraits seulement",
+    "generated": "Calculés sur une mise en page générée ; aucun fichier réel lu",
+}
+COVERAGE = """« Complet » : au moins 500 communes, EPCI, IRIS ou quartiers prioritaires, ou 90 départements, ont une
+valeur la même année. Un indicateur « calculé sur une mise en page générée » est déclaré et testé ; il sera publié dès
+que le fichier du producteur, ouvert, aura été reçu : la dernière colonne dit de quelle source des éditions manquent.
+`vigie status --coverage` donne le détail par niveau et par année."""
+
+
+def coverage_page(release: Release) -> str:
+    """What is published of each open indicator (tiers A and B), and what is missing, as a page."""
+    coverage = pl.read_parquet(release.path("coverage"))
+    open_ones = [i for i in load_catalogue().indicators if i.tier in ("A", "B")]
+    lines: dict[str, list[str]] = {state: [] for state in STATES}
+    for indicator in open_ones:
+        own = coverage.filter(pl.col("indicator_id") == indicator.id)
+        known = own.filter(pl.col("published") > 0)
+        most = dict(known.group_by("level").agg(pl.col("published").max()).sort("published", descending=True).rows())
+        complete = any(count >= COMPLETE.get(level, count + 1) for level, count in most.items())
+        state = "published" if complete else "extract" if most else "generated"
+        years = f"{known['year'].min()}-{known['year'].max()}" if most else ""
+        told = ", ".join(f"{level} {count}" for level, count in most.items())
+        absent = re.findall(r"de (\w+) déclarée", " ".join(own["reason_fr"].drop_nulls()))
+        why = "" if most else ", ".join(f"`{s}`" for s in sorted(set(absent)))
+        lines[state].append(f"| `{indicator.id}` | {indicator.label_fr} | {years} | {told} | {why} |")
+    parts = [
+        "# Couverture des indicateurs ouverts\n",
+        f"Publication {release.release_id} du {release.created_at:%d/%m/%Y}. Page écrite par `make docs`.\n",
+        COVERAGE + "\n",
+        "| État | Indicateurs |\n| --- | ---: |",
+        *(f"| {title} | {len(lines[state])} |" for state, title in STATES.items()),
+    ]
+    head = "| Indicateur | Intitulé | Années | Territoires (au plus, une année) | Ce qui manque |\n|" + " --- |" * 5
+    for state, title in STATES.items():
+        parts += [f"\n## {title}\n", head, *lines[state]]
+    return "\n".join(parts) + "\n"
 
 
 def reconciliation_page(release: Release) -> str:

@@ -5,7 +5,7 @@ Everything is a summary: one query per edition, and the groups of all editions a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from expectations.suites import (
@@ -39,25 +39,8 @@ def core_suites(source_id: str, edition: str, columns: Sequence[str], bounds: Bo
     Their table is `source_id`. Raises LookupError when the columns are of no known kind.
     """
     present = set(columns)
-    if {"variable", "value", "obs_status"} <= present:
-        summaries = {"core_values": (_cells(bounds), IN_RANGE), **_territories(source_id, bounds)}
-        if source_id in INCOME_SOURCES:
-            summaries["core_income"] = (_income(), (MEDIAN_PRESENT,))
-    elif {"typecom", "parent"} <= present:
-        summaries = {"core_communes": (_communes(), ()), **_rows("core_communes", "typecom", source_id, bounds)}
-    elif {"mod", "code_before"} <= present:
-        summaries = {"core_events": (_events(), ())}
-    elif {"level", "commune"} <= present:
-        summaries = {"core_composition": (_composition(), ()), **_rows("core_composition", "level", source_id, bounds)}
-    elif {"code", "type", "commune"} <= present:
-        summaries = {"core_iris": (_iris(), ()), **_rows("core_iris", "'IRIS'", source_id, bounds)}
-    elif {"year", "before", "after"} <= present:
-        summaries = {"core_iris_changes": (_iris_changes(), ())}
-    elif {"code", "commune_name"} <= present:
-        summaries = {"core_qpv": (_qpv(), ()), **_rows("core_qpv", "'QPV'", source_id, bounds)}
-    elif {"level", "code", "name", "region"} <= present:
-        summaries = {"core_zones": (_zones(), ()), **_rows("core_zones", "level", source_id, bounds)}
-    else:
+    summaries = next((make(source_id, bounds) for kind, make in _KINDS if kind <= present), None)
+    if summaries is None:
         raise LookupError(f"{source_id}/{edition}: no suite for columns {sorted(present)}")
     suites = [
         summary_suite(name, source_id, summary, expects, edition) for name, (summary, expects) in summaries.items()
@@ -68,6 +51,23 @@ def core_suites(source_id: str, edition: str, columns: Sequence[str], bounds: Bo
 
 
 _Summaries = dict[str, tuple[Summary, tuple[Expect, ...]]]
+
+
+def _values(source_id: str, bounds: Bounds) -> _Summaries:
+    summaries = {"core_values": (_cells(bounds), IN_RANGE), **_territories(source_id, bounds)}
+    if source_id in INCOME_SOURCES:
+        summaries["core_income"] = (_income(), (MEDIAN_PRESENT,))
+    return summaries
+
+
+def _list(name: str, summary: Callable[[], Summary], level: str | None) -> Callable[[str, Bounds], _Summaries]:
+    """Of a geography: its own checks, and how many rows it has by `level` (an expression) when it has one."""
+
+    def make(source_id: str, bounds: Bounds) -> _Summaries:
+        rows = {} if level is None else _rows(name, level, source_id, bounds)
+        return {name: (summary(), ()), **rows}
+
+    return make
 
 # --- small vocabulary -----------------------------------------------------------------------------------------
 
@@ -348,3 +348,16 @@ def _qpv() -> Summary:
             _format("commune", COMMUNE, "5 caractères"),
         ),
     )
+
+
+# the columns by which a kind of core frame is known (sources/schema.py), and its suites
+_KINDS: tuple[tuple[set[str], Callable[[str, Bounds], _Summaries]], ...] = (
+    ({"variable", "value", "obs_status"}, _values),
+    ({"typecom", "parent"}, _list("core_communes", _communes, "typecom")),
+    ({"mod", "code_before"}, _list("core_events", _events, None)),
+    ({"level", "commune"}, _list("core_composition", _composition, "level")),
+    ({"code", "type", "commune"}, _list("core_iris", _iris, "'IRIS'")),
+    ({"year", "before", "after"}, _list("core_iris_changes", _iris_changes, None)),
+    ({"code", "commune_name"}, _list("core_qpv", _qpv, "'QPV'")),
+    ({"level", "code", "name", "region"}, _list("core_zones", _zones, "level")),
+)

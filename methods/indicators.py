@@ -302,7 +302,8 @@ def _divided(rows: pl.DataFrame, spec: Ratio) -> pl.DataFrame:
     """The ratio, its bounds, its statuses."""
     num, den = pl.col("num"), pl.col("den")
     some = den > 0
-    small = ((num < spec.minimum) | (den < spec.base)).fill_null(False)
+    few_counted = (num < spec.minimum) if spec.minimum else pl.lit(False)  # a balance may be negative
+    small = (few_counted | (den < spec.base)).fill_null(False)
     # ten decimals: the census weights leave residues that would put a share of 100 % above it
     value = pl.when(some & ~small).then((spec.scale * num / den).round(10))
     exact = (pl.col("num_low") == num) & (pl.col("num_high") == num) & (pl.col("den_low") == pl.col("den_high"))
@@ -322,7 +323,7 @@ def _divided(rows: pl.DataFrame, spec: Ratio) -> pl.DataFrame:
         for c in ("obs_status", "conf_status", "reason")
     }
     return rows.with_columns(
-        obs_status=pl.when(known & (num < spec.fragile))
+        obs_status=pl.when(known & (num < spec.fragile) & pl.lit(spec.fragile > 0))
         .then(pl.lit("U"))
         .when(known)
         .then(pl.lit("A"))

@@ -157,15 +157,13 @@ def read_delimited(
     if separator is None:
         separator = max(";\t,", key=plain.split(b"\n", 1)[0].decode().count)
     try:
-        names = pl.read_csv(plain, separator=separator, infer_schema=False, n_rows=0).columns
+        lines = pl.scan_csv(plain, separator=separator, infer_schema=False, null_values=[""])
+        names = lines.collect_schema().names()
         check_columns(source, edition, names, required, file=name, row=1)
-        keep = None if columns is None else set(columns)
-        frame = pl.read_csv(
-            plain,
-            separator=separator,
-            infer_schema=False,
-            null_values=[""],
-            columns=None if keep is None else [c for c in names if c in keep],
+        keep = set(names if columns is None else columns)
+        # in batches, each whole: told which columns it needs, polars would no longer see a line that is too long
+        frame = lines.select([c for c in names if c in keep]).collect(
+            engine="streaming", optimizations=pl.QueryOptFlags(projection_pushdown=False)
         )
     except pl.exceptions.PolarsError as error:
         raise LayoutError(

@@ -143,7 +143,7 @@ def parents_of_parts(table: pl.DataFrame) -> pl.DataFrame:
     held = table.filter(part | (pl.col("level") == "ARM")).select("territory_id", "level", reference="commune_id")
     cities = held.filter(pl.col("level") == "ARM").select(arm="territory_id", city="reference")
     through = held.join(cities, left_on="reference", right_on="arm").select("territory_id", reference="city")
-    mainland = ~pl.col("departement_id").str.starts_with("DEP-97")
+    mainland = pl.col("region_id").is_not_null() & ~pl.col("code").str.contains("^(Q[PN])?97")
     above = (
         table.filter(part)
         .with_columns(metro=pl.when(mainland).then(pl.lit(f"METRO-{METRO}")))

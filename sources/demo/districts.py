@@ -98,8 +98,8 @@ def _changes(country: Country, iris_count: np.ndarray, year: int) -> pl.DataFram
     if year == EXCHANGE and country.arms:
         one, other = before["iris"][0], before.filter(pl.col("atom") == 1)["iris"][0]
         rows += [(a, b, "4", "Échange de parcelles") for a, b in ((one, one), (one, other), (other, other))]
-    columns = dict.fromkeys(("IRIS_INI", "IRIS_FIN", "MODIF_IRIS", "NATURE_MODIF"), pl.String)
-    table = pl.DataFrame(rows, columns, orient="row")
+    columns = ["IRIS_INI", "IRIS_FIN", "MODIF_IRIS", "NATURE_MODIF"]
+    table = pl.DataFrame(rows, dict.fromkeys(columns, pl.String), orient="row")
 
     def place(side: str, y: int) -> list[pl.Expr]:
         code = pl.col(f"IRIS_{side}").str.head(5)

@@ -353,13 +353,14 @@ def test_a_catalogue_that_does_not_answer_hinders_nothing(site: Site, store: Raw
 
 
 EXPORT = {"url": "https://data.caf.fr/api/explore/v2.1/catalog/datasets/ds/exports/csv?delimiter=%3B"}
+ATTACHED = {"url": "https://data.caf.fr/api/explore/v2.1/catalog/datasets/ds/attachments/classeur_xlsx"}
 PRODUCT = {"url": "https://api.insee.fr/melodi/file/DS_X/DS_X_CSV_FR"}
 
 
 @pytest.mark.parametrize(
     ("connector", "said"),
-    [("melodi", {}), ("records", {}), ("datagouv", {}), ("file", EXPORT), ("file", PRODUCT)],
-    ids=["melodi", "records", "datagouv", "export", "melodi file"],
+    [("melodi", {}), ("records", {}), ("datagouv", {}), ("file", EXPORT), ("file", ATTACHED), ("file", PRODUCT)],
+    ids=["melodi", "records", "datagouv", "export", "attachment", "melodi file"],
 )
 def test_the_catalogue_tells_what_is_newer_without_downloading(
     site: Site, store: RawStore, connector: str, said: dict[str, Any]
@@ -374,7 +375,7 @@ def test_the_catalogue_tells_what_is_newer_without_downloading(
     publish("2026-01-20T10:00:00+00:00")
     melodi_pages(site, ROWS)
     record_pages(site, records(0, 30))
-    for url in (EXPORT["url"], PRODUCT["url"]):
+    for url in (EXPORT["url"], ATTACHED["url"], PRODUCT["url"]):
         site.files[path(url)] = b"code;n\n01001;1\n"
     assert client_of(site, store).probe(source, edition).detail == "jamais reçue"
     assert client_of(site, store).fetch(source, edition).kind == "fetched"

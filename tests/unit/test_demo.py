@@ -87,7 +87,8 @@ def test_every_file_says_that_it_is_fictional(small: tuple[Path, Truth]) -> None
             names = zipfile.ZipFile(io.BytesIO(data)).namelist()
             text = " ".join(names)
             if "xl/workbook.xml" in names:  # a workbook behind an address without a file name
-                text = str(fastexcel.read_excel(data).load_sheet(0, header_row=None, dtypes="string").to_polars().rows())
+                sheet = fastexcel.read_excel(data).load_sheet(0, header_row=None, dtypes="string")
+                text = str(sheet.to_polars().rows())
         else:
             text = data.decode("cp1252" if path.endswith(".txt") else "utf-8")
         silent = (source_id, edition) == ("cnaf_iris", "2019")

@@ -255,6 +255,7 @@ REFERENCE = pl.DataFrame(
         ("ARM-13214", "ARM", "13214", "COM-13055", "EPCI-3", "DEP-13", "REG-93"),
         ("ARM-13215", "ARM", "13215", "COM-13055", "EPCI-3", "DEP-13", "REG-93"),
         ("COM-97411", "COM", "97411", None, "EPCI-4", "DEP-974", "REG-04"),
+        ("COM-75056", "COM", "75056", None, "EPCI-5", "DEP-75", "REG-11"),
     ],
     schema=["territory_id", "level", "code", "commune_id", "epci_id", "departement_id", "region_id"], orient="row",
 ).with_columns(name=pl.col("code"), cog_year=pl.lit(2025, pl.Int16), perimeter_year=pl.lit(None, pl.Int16))  # fmt: skip
@@ -272,6 +273,7 @@ PLACES = places(
     ("QPV", "QP091027", "91286"), ("QPV", "QP091026", "91286"), ("QPV", "QP091026", "91687"),
     ("QPV", "QP091030", "91286"), ("QPV", "QP091030", "91228"),
     ("QPV", "QP013050", "13214"), ("QPV", "QP013050", "13215"), ("QPV", "QP091099", None),
+    ("QPV", "QP974001", "97411"), ("QPV", "QP091031", "91286"), ("QPV", "QP091031", "75056"),
     ("QPV", "QP091098", "91286"), ("QPV", "QP091098", None),
 )  # fmt: skip
 
@@ -288,6 +290,8 @@ def test_territories_of_districts() -> None:
         "QPV-QP091026": (None, None, "DEP-91"),  # two communes of two EPCI
         "QPV-QP091030": (None, "EPCI-1", "DEP-91"),  # two communes of one EPCI
         "QPV-QP013050": ("COM-13055", "EPCI-3", "DEP-13"),  # two arrondissements of one city
+        "QPV-QP974001": ("COM-97411", "EPCI-4", "DEP-974"),
+        "QPV-QP091031": (None, None, None),  # two départements of one région
         "QPV-QP091099": (None, None, None),
         "QPV-QP091098": (None, None, None),  # one of its communes is unknown: nothing holds it for sure
     }
@@ -304,7 +308,8 @@ def test_members_of_communes() -> None:
         ("COM-91286", "QPV-QP091026"): None, ("COM-91687", "QPV-QP091026"): None,
         ("COM-91286", "QPV-QP091030"): None, ("COM-91228", "QPV-QP091030"): None,
         ("ARM-13214", "QPV-QP013050"): None, ("ARM-13215", "QPV-QP013050"): None,
-        ("COM-91286", "QPV-QP091098"): None,
+        ("COM-91286", "QPV-QP091098"): None, ("COM-97411", "QPV-QP974001"): 1.0,
+        ("COM-91286", "QPV-QP091031"): None, ("COM-75056", "QPV-QP091031"): None,
     }  # fmt: skip
 
 
@@ -328,6 +333,8 @@ def test_what_is_above_a_district_and_an_arrondissement() -> None:
         "IRIS-974110101": {"COM-97411", "EPCI-4", "DEP-974", "REG-04"},
         "QPV-QP091027": {"COM-91286", "EPCI-1", "DEP-91", "REG-11", "METRO-FM"},
         "QPV-QP091026": {"DEP-91", "REG-11", "METRO-FM"},
+        "QPV-QP091031": {"REG-11", "METRO-FM"},
+        "QPV-QP974001": {"COM-97411", "EPCI-4", "DEP-974", "REG-04"},
         "QPV-QP091030": {"EPCI-1", "DEP-91", "REG-11", "METRO-FM"},
         "QPV-QP013050": {"COM-13055", "EPCI-3", "DEP-13", "REG-93", "METRO-FM"},
     }
@@ -349,7 +356,8 @@ def test_figures_of_districts_and_zones_pass_and_are_never_added_up() -> None:
         ("IRIS", "912860101", "pop", 2000.0, "A"), ("IRIS", "912860199", "pop", 50.0, "A"),
         ("IRIS", "912860102", "tp60", None, "Q"), ("QPV", "QP091026", "tp60", 44.7, "A"),
         ("ZE", "1101", "tp60", 15.0, "A"), ("EPT", "200057966", "pop", 9.0, "A"), ("ARR", "911", "pop", 8.0, "A"),
-        ("FRANCE", "F", "pop", 7.0, "A"), ("COM", "91286", "pop", 28_000.0, "A"), ("COM", "91687", "pop", 30_000.0, "A"),
+        ("FRANCE", "F", "pop", 7.0, "A"), ("COM", "91286", "pop", 28_000.0, "A"),
+        ("COM", "91687", "pop", 30_000.0, "A"),
     ]  # fmt: skip
     full = [(lv, c, 2018, v, x, None, None, s, "A" if s == "Q" else "F", None, None) for lv, c, v, x, s in rows]
     published = pl.DataFrame(full, schema=VALUES, orient="row")

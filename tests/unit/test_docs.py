@@ -17,7 +17,7 @@ from docs.generate import generate
 from docs.pages import Site
 from expectations.vocabulary import load_bounds
 from pipelines.cli import app, release_app
-from sources.description import Edition
+from sources.description import Edition, Source, parser_of
 from warehouse.catalogue import Indicator, load_catalogue
 from warehouse.models import CODELISTS, TABLES
 from warehouse.package import dictionary_markdown
@@ -75,7 +75,7 @@ def test_a_wrong_query_would_be_seen(database: duckdb.DuckDBPyConnection) -> Non
 
 
 def test_the_examples_of_yaml_are_accepted() -> None:
-    edition, indicator = blocks(DOCS / "guide-analyste.md", "yaml")
+    edition, indicator, _ = blocks(DOCS / "guide-analyste.md", "yaml")
     (one,) = yaml.safe_load(edition)
     assert Edition.model_validate(one).layout == "csv_com"
     (other,) = yaml.safe_load(indicator)
@@ -126,6 +126,17 @@ def test_the_partners_guide_names_every_file(tmp_path: Path) -> None:
     release = sample.publish(Releases(tmp_path))
     text = (DOCS / "guide-partenaire.md").read_text(encoding="utf-8")
     assert [p.name for p in release.public.iterdir() if p.name not in text] == []
+
+
+def test_the_example_dataset_is_read_without_code() -> None:
+    text = blocks(DOCS / "guide-analyste.md", "yaml")[2]
+    assert len(text.splitlines()) < 60
+    source = Source.model_validate(yaml.safe_load(text))
+    frame = parser_of(source)(
+        source, source.editions[0], {"bibliotheques_2024.csv": b"CODGEO;PLACES24;INSCRITS24\n01001;40;\n"}
+    )
+    rows = frame.select(pl.col("variable", "obs_status").cast(pl.String), "value").rows()
+    assert rows == [("inscrits_lecture", "Q", None), ("places_lecture", "A", 40.0)]
 
 
 def test_every_indicator_has_a_range_its_own_or_that_of_its_unit() -> None:

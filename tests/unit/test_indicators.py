@@ -214,6 +214,36 @@ def test_a_ratio_has_a_row_for_women_men_and_each_age() -> None:
     assert values(gap_rows, "sex", "value", "obs_status", "reason") == [("_T", -40.0, "A", None)]
 
 
+def test_a_ratio_that_a_source_prints_stands_where_no_count_gives_it() -> None:
+    read = variables(
+        row("COM-1", "a", 30.0),
+        row("COM-1", "b", 100.0),
+        row("COM-1", "rate", 31.0, source_id="printed", source_ids="printed/2018"),
+        row("COM-2", "rate", 40.0, source_id="printed", source_ids="printed/2018", lower=39.95, upper=40.05),
+        row("COM-3", "rate", None, source_id="printed", source_ids="printed/2018", obs_status="O", reason="secret"),
+        row("COM-4", "rate", 50.0, source_id="another", source_ids="another/2018"),
+    )
+    spec = Ratio({WHOLE: Terms([Term("a")], [Term("b")])}, ["s"], published={"printed": "rate"})
+    rows = ratio(spec, read)
+    assert values(rows, "territory_id", "value", "lower", "weight", "source_ids", "reason") == [
+        ("COM-1", 30.0, None, 100.0, "s/2018", None),
+        ("COM-2", 40.0, 39.95, None, "printed/2018", None),
+        ("COM-3", None, None, None, "printed/2018", "secret"),
+    ]
+    alone = variables(row("COM-2", "rate", 40.0, source_id="printed", source_ids="printed/2018"))
+    assert values(ratio(spec, alone), "territory_id", "value") == [("COM-2", 40.0)], "no count at all"
+    assert rows.schema == ratio(spec, alone).schema
+
+
+def test_of_two_editions_that_give_the_same_year_the_latest_geography_wins() -> None:
+    """RP 2013 stands in the files of the censuses of 2018 and of 2019."""
+    old = [row("COM-1", "pop", 100.0, source_ids="s/2018", cog_year=2021)]
+    new = [row("COM-1", "pop", 101.0, source_ids="s/2019", cog_year=2022)]
+    for rows in (old + new, new + old):
+        found = published(Published({"s": "pop"}), variables(*rows))
+        assert found.select("value", "source_ids").rows() == [(101.0, "s/2019")]
+
+
 def test_a_numerator_below_200_is_flagged_and_one_below_the_minimum_gives_no_ratio() -> None:
     read = variables(
         row("COM-1", "a", 199.0),
@@ -252,6 +282,12 @@ def test_a_producer_may_give_women_and_men_only() -> None:
         ("M", 81.0),
     ]
     assert published(Published({"s": "ev"}, groups), read).height == 0, "under an unknown total, nothing"
+
+
+def test_a_balance_may_be_negative() -> None:
+    read = variables(row("COM-1", "births", 5.0), row("COM-1", "deaths", 9.0), row("COM-1", "pop", 1000.0))
+    terms = {WHOLE: Terms([Term("births"), Term("deaths", -1.0)], [Term("pop")])}
+    assert values(ratio(Ratio(terms, ["s"], scale=1000.0), read), "value", "obs_status") == [(-4.0, "A")]
 
 
 def test_a_rounded_count_leaves_the_ratio_between_bounds() -> None:

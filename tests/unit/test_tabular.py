@@ -412,3 +412,14 @@ def test_blank_lines_at_the_end_are_no_rows() -> None:
     plain = read_delimited(SOURCE, EDITION, b"A;B\n1;2\n", name="f.csv", required=["A"])
     assert read_delimited(SOURCE, EDITION, b"A;B\n1;2\n\r\n\n", name="f.csv", required=["A"]).equals(plain)
     assert plain.height == 1
+
+
+def test_a_line_too_long_is_refused_whatever_the_columns_kept() -> None:
+    with pytest.raises(LayoutError, match="délimité"):
+        delimited("CODGEO;MED18\n01001;10;5\n", columns=["CODGEO"])
+
+
+def test_the_lines_of_a_long_file_keep_their_order() -> None:
+    lines = "".join(f"{i:06d};{'x' * 60}\n" for i in range(300_000))
+    read = delimited(f"CODGEO;autre\n{lines}", columns=["CODGEO"])["CODGEO"]
+    assert read.is_sorted() and read.n_unique() == 300_000
