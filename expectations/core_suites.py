@@ -33,9 +33,12 @@ INCOME_SOURCES = ("insee_filosofi_cc", "insee_filosofi_distribution")
 TYPES = ("COM", "COMA", "COMD", "ARM")
 
 
-def core_suites(source_id: str, edition: str, columns: Sequence[str], bounds: Bounds) -> tuple[Suite, ...]:
+def core_suites(
+    source_id: str, edition: str, columns: Sequence[str], bounds: Bounds, *, by_sex: bool = True
+) -> tuple[Suite, ...]:
     """The suites of one core frame, chosen by its columns (the kinds of sources/schema.py).
 
+    by_sex: whether it has figures of women, which few do: looking for them costs as much as the other checks.
     Their table is `source_id`. Raises LookupError when the columns are of no known kind.
     """
     present = set(columns)
@@ -45,7 +48,7 @@ def core_suites(source_id: str, edition: str, columns: Sequence[str], bounds: Bo
     suites = [
         summary_suite(name, source_id, summary, expects, edition) for name, (summary, expects) in summaries.items()
     ]
-    if "core_values" in summaries:  # most sources have no figure by sex
+    if "core_values" in summaries and by_sex:
         suites.append(summary_suite("core_sexes", source_id, _sexes(bounds), (), edition, may_be_empty=True))
     return tuple(suites)
 

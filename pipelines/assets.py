@@ -16,16 +16,31 @@ from warehouse.catalogue import load_catalogue
 
 NETWORK_RETRY = dg.RetryPolicy(max_retries=1, delay=5)
 PREVIEW_ROWS = 5
+MANY_YEARS = 5
 
 
 def year_partitions(workspace: Workspace) -> dg.StaticPartitionsDefinition:
-    """One partition a year of edition of the statistical sources (never one a commune).
+    """One partition a year of edition of the statistical sources of many years (never one a commune).
 
     Geographies have none: the passage between two years needs all of them. Raw files have none either: asking a
     producer for what did not change costs a few milliseconds.
     """
-    years = {e.data_year for s in workspace.sources.values() if s.kind == "values" for e in s.editions}
-    return dg.StaticPartitionsDefinition([str(y) for y in sorted(years)])
+    return dg.StaticPartitionsDefinition([str(y) for y in partitioned_years(workspace)])
+
+
+def partitioned_years(workspace: Workspace) -> list[int]:
+    """The years of edition of the sources that are partitioned."""
+    return sorted({year for s in workspace.sources.values() if is_partitioned(s) for year in _years(s)})
+
+
+def is_partitioned(source: Source) -> bool:
+    """Whether reading one year of a source alone is worth it: Dagster writes events for every partition of every
+    partitioned asset, ten milliseconds each, at every run."""
+    return source.kind == "values" and len(_years(source)) >= MANY_YEARS
+
+
+def _years(source: Source) -> set[int]:
+    return {e.data_year for e in source.editions}
 
 
 def build_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
@@ -36,7 +51,7 @@ def build_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     return [
         _raw(workspace),
         *(_core(workspace, s, None) for s in geographies),
-        *(_core(workspace, s, partitions) for s in values),
+        *(_core(workspace, s, partitions if is_partitioned(s) else None) for s in values),
         *_geography(workspace, geographies),
         *(_settled(workspace, s) for s in values),
         *_observations(workspace),

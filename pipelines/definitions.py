@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipelines.assets import build_assets
+from pipelines.assets import build_assets, partitioned_years
 from pipelines.checks import build_checks
 from pipelines.workspace import Workspace
 
@@ -43,8 +43,8 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
 
 def whole_range(workspace: Workspace) -> dict[str, str]:
     """Tags that make a run cover every partition at once."""
-    years = [e.data_year for s in workspace.sources.values() if s.kind == "values" for e in s.editions]
+    years = partitioned_years(workspace)
     return {
-        "dagster/asset_partition_range_start": str(min(years)),
-        "dagster/asset_partition_range_end": str(max(years)),
+        "dagster/asset_partition_range_start": str(years[0]),
+        "dagster/asset_partition_range_end": str(years[-1]),
     }

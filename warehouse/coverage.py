@@ -21,23 +21,26 @@ def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
     known = pl.col("value").is_not_null()
     masked = ~known & (pl.col("obs_status") == "Q")
     own = rows.filter((pl.col("sex") == "_T") & (pl.col("age") == "_T"))
-    counted = own.group_by(key).agg(
-        present=pl.col("territory_id").n_unique(),
-        published=pl.col("territory_id").filter(known).n_unique(),
-        suppressed=pl.col("territory_id").filter(masked).n_unique(),
-        perimeter_year=pl.col("perimeter_year").unique(),
+    several = rows.schema["reference"].is_integer()  # a gap has a row per reference: its territories come several times
+
+    def territories(which: pl.Expr) -> pl.Expr:
+        return pl.col("territory_id").filter(which).n_unique() if several else which.sum()
+
+    by_perimeter = own.group_by(*key, "perimeter_year").agg(
+        present=territories(pl.lit(True) | known), published=territories(known), suppressed=territories(masked)
     )
-    counted = _text(counted)
-    always = counted.select("indicator_id", "year").unique().join(
-        sizes.filter(pl.col("level").is_in(LEVELS)), how="cross"
+    by_perimeter = _text(by_perimeter)
+    counted = by_perimeter.group_by(key).agg(pl.col("present", "published", "suppressed").sum())
+    always = (
+        counted.select("indicator_id", "year").unique().join(sizes.filter(pl.col("level").is_in(LEVELS)), how="cross")
     )
-    there = counted.explode("perimeter_year").join(sizes, on=["level", "perimeter_year"], nulls_equal=True)
+    there = by_perimeter.join(sizes, on=["level", "perimeter_year"], nulls_equal=True)
     universe = pl.concat([frame.select(*key, "perimeter_year", "territories") for frame in (always, there)])
     table = (
         universe.unique()
         .group_by(key)
         .agg(pl.col("territories").sum())
-        .join(counted.drop("perimeter_year"), on=key, how="left")
+        .join(counted, on=key, how="left")
         .join(_text(_reasons(own.filter(~known), key)), on=key, how="left")
         .with_columns(pl.col("present", "published", "suppressed").fill_null(0).cast(pl.Int64))
     )

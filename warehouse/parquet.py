@@ -147,9 +147,14 @@ class TableWriter:
 
 def unordered_row(frame: pl.DataFrame, key: list[str]) -> int | None:
     """Position of the first row whose key is not greater than that of the row before; None when sorted."""
+    if frame.height < 2:
+        return None
     greater = pl.lit(False)
     equal = pl.lit(True)
-    for name in key:
+    varying = [name for name in key if not (frame[name] == frame[name][0]).all()]  # a block is often of one indicator
+    if not varying:
+        return 1
+    for name in varying:
         before = pl.col(name).shift(1)
         greater = greater | (equal & (pl.col(name) > before))
         equal = equal & (pl.col(name) == before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -63,7 +64,9 @@ def acquire(workspace: Workspace, sources: Sequence[Source]) -> list[Outcome]:
         outcomes = client(workspace).fetch_all(asked, progress=_Shown())
     workspace.outcomes = outcomes
     if any(o.kind in ("fetched", "changed") for o in outcomes):
-        # checks will be run: importing their library takes seconds of the core that parsing leaves idle
+        # checks will be run: importing their library takes seconds of the core that parsing leaves idle. It imports
+        # sqlalchemy, which Dagster uses meanwhile: half imported in a thread, it breaks in the other
+        import_module("sqlalchemy.orm")
         Thread(target=warm_up, daemon=True).start()
     return outcomes
 

@@ -83,7 +83,14 @@ def _core_frames(workspace: Workspace, bounds: Bounds) -> Iterator[tuple[Sequenc
         for edition in workspace.present(source):
             path = workspace.core(source.source_id, edition.edition)
             columns = list(pl.read_parquet_schema(path))
-            yield core_suites(source.source_id, edition.edition, columns, bounds), _relation(path)
+            by_sex = "variable" in columns and _has_figures_of_women(path)
+            yield core_suites(source.source_id, edition.edition, columns, bounds, by_sex=by_sex), _relation(path)
+
+
+def _has_figures_of_women(path: Path) -> bool:
+    """Whether a core frame has a variable for women (`_f`)."""
+    variables = pl.scan_parquet(path).select(pl.col("variable").unique()).collect()["variable"]
+    return variables.cast(pl.String).str.ends_with("_f").any()
 
 
 def suite_descriptions() -> dict[str, str]:

@@ -68,8 +68,10 @@ def as_published(edition: Edition, path: str, data: bytes) -> dict[str, bytes]:
             page = {"observations": [_observation(r) for r in rows], "paging": {"count": len(rows)}}
             return {path: json.dumps(page).encode()}
         case "datagouv":
-            stable = STABLE.format(id="fictif")
-            found = {"id": "fictif", "title": edition.resource, "format": edition.format, "last_modified": "2020-01-01"}
+            identifier = f"fictif-{path.rstrip('/').rsplit('/', 1)[-1]}"
+            stable = STABLE.format(id=identifier)
+            found = {"id": identifier, "title": edition.resource, "format": edition.format}
+            found["last_modified"] = "2020-01-01"
             listing = json.dumps({"resources": [found]}).encode()
             return {path.rstrip("/"): listing, stable.removeprefix("https://"): data}
         case _:

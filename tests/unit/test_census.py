@@ -100,6 +100,28 @@ def test_diplomas_of_every_vintage_have_the_variables_of_their_list() -> None:
     assert all("nscol15p_sup" in variables for variables in found.values())
 
 
+@pytest.mark.parametrize(
+    ("source_id", "row", "variable"),
+    [
+        ("insee_melodi_rp_peuplement", {"OCS": "DW_MAIN", "RP_MEASURE": "DWELLINGS", "OCC_IND": "_T"}, "surocc_champ"),
+        ("insee_melodi_rp_professions", {"AGE": "Y15T64", "EMPSTA_ENQ": "1T2", "PCS": "_T"}, "act1564_cs"),
+    ],
+)
+def test_a_file_of_three_vintages_gives_only_the_one_it_measures_as_then(
+    source_id: str, row: dict[str, str], variable: str
+) -> None:
+    """Overcrowding of 2012 and 2017 is recomputed there with the measure of 2022: before the break, after the fact."""
+    source = SOURCES[source_id]
+    edition = source.editions[0]
+    columns = ["GEO", "GEO_OBJECT", *row, "OBS_STATUS", "TIME_PERIOD", "OBS_VALUE"]
+    lines = [";".join(columns)]
+    for code, level in (("33063", "COM"), ("F", "FRANCE"), ("FM", "FRANCE")):
+        lines += [";".join([code, level, *row.values(), "A", str(y), "10"]) for y in (2012, 2017, 2023)]
+    frame = parse(source, edition, {edition.members[0].path or "": "\n".join(lines).encode()})
+    found = frame.select(pl.col("level", "variable").cast(pl.String), "code", "year").rows()
+    assert found == [("COM", variable, "33063", 2023), ("METRO", variable, "FM", 2023)], "France has no Mayotte there"
+
+
 # --- how census figures must not be read
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from warehouse.coverage import coverage_of
+from warehouse.coverage import coverage_of, with_absent
 from warehouse.models import CODELISTS
 
 SIZES = pl.DataFrame(
@@ -21,7 +21,7 @@ def rows(*cells: tuple[str, str, float | None, str, str | None], perimeter: int 
         schema=["indicator_id", "year", "sex", "age", "level", "territory_id", "value", "obs_status", "reason"],
         orient="row",
         schema_overrides={"year": pl.Int16, "value": pl.Float64, "reason": pl.String},
-    ).with_columns(perimeter_year=pl.lit(perimeter, pl.Int16))
+    ).with_columns(reference=pl.lit("_Z"), perimeter_year=pl.lit(perimeter, pl.Int16))
 
 
 def test_each_territory_is_published_suppressed_or_missing() -> None:
@@ -43,7 +43,8 @@ def test_each_territory_is_published_suppressed_or_missing() -> None:
 
 
 def test_a_territory_with_several_gaps_counts_once() -> None:
-    table = coverage_of(rows(("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-1", 2.0, "A", None)), SIZES)
+    gaps = rows(("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-1", 2.0, "A", None))
+    table = coverage_of(gaps.with_columns(reference=pl.Series([7, 8])), SIZES)
     dep = table.filter(pl.col("level") == "DEP").row(0, named=True)
     assert (dep["published"], dep["missing"]) == (1, 1)
 
@@ -62,3 +63,15 @@ def test_districts_count_against_their_own_perimeters() -> None:
         assert tuple(found[c] for c in ("territories", "published", "suppressed", "missing")) == expected
         # a level that the indicator does not have is counted where users expect it, and nowhere else
         assert table["level"].to_list() == ["COM", "DEP", "QPV"]
+
+
+def test_a_declared_edition_that_is_not_there_is_told_where_nothing_else_is() -> None:
+    table = coverage_of(rows(("COM", "COM-1", 44.0, "A", None)), SIZES)
+    absent = pl.DataFrame(
+        [("x", "COM", 2018, "Édition a"), ("x", "COM", 2019, "Édition b"), ("x", "COM", 2019, "Édition c")],
+        schema={"indicator_id": pl.String, "level": pl.String, "year": pl.Int16, "why": pl.String},
+        orient="row",
+    )
+    told = with_absent(table, absent, SIZES).filter(pl.col("level") == "COM").sort("year")
+    assert told.select("year", "published", "missing", "territories").rows() == [(2018, 1, 4, 5), (2019, 0, 5, 5)]
+    assert told["reason_fr"].to_list()[1] == "Édition b ; Édition c"

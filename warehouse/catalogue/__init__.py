@@ -324,7 +324,7 @@ def read_catalogue(folder: Path) -> Catalogue:
         Indicator.model_validate({**entry, "theme": path.stem})
         for path in sorted(folder.glob("*.yaml"))
         if path.stem not in NOT_THEMES
-        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))
+        for entry in yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     ]
     ids = [e.id for e in entries]
     double = sorted({i for i in ids if ids.count(i) > 1})
@@ -334,8 +334,8 @@ def read_catalogue(folder: Path) -> Catalogue:
         for of in (getattr(entry.compute, "of", None), getattr(entry.compute, "against", None)):
             if of is not None and of not in ids:
                 raise ValueError(f"{entry.id} rests on {of!r}, which is not in the catalogue")
-    breaks = yaml.safe_load((folder / "series_break.yaml").read_text(encoding="utf-8"))
-    traps = yaml.safe_load((folder / "source_trap.yaml").read_text(encoding="utf-8"))
+    breaks = yaml.load((folder / "series_break.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    traps = yaml.load((folder / "source_trap.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     return Catalogue(
         indicators=tuple(sorted(entries, key=lambda e: e.id)),
         breaks=tuple(SeriesBreak.model_validate(b) for b in breaks),

@@ -97,7 +97,7 @@ def test_the_melodi_extract_has_the_figures_of_the_files_of_2017() -> None:
 def test_the_melodi_extracts_are_no_coverage() -> None:
     for theme in ("familles", "logement", "emploi", "population"):
         frame = core(f"insee_melodi_rp_{theme}", "2023")
-        assert set(frame["code"]) == {"33063", "33281", "75101", "243300316", "33", "75", "7514", "F", "FM"}
+        assert set(frame["code"]) == {"33063", "33281", "75101", "243300316", "33", "75", "7514", "FM"}
 
 
 @pytest.mark.parametrize("theme", ["population", "emploi", "diplomes"])

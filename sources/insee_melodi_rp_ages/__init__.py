@@ -1,0 +1,1 @@
+"""Census, population by age (Melodi): declared layout."""

@@ -1,0 +1,1 @@
+"""Census, contracts and working time of employees (Melodi): declared layout."""

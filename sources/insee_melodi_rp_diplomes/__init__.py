@@ -1,0 +1,1 @@
+"""Census, diplomas (Melodi): declared layout."""

@@ -1,0 +1,1 @@
+"""Census, types of household (Melodi): declared layout."""

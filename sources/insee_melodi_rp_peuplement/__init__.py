@@ -1,0 +1,1 @@
+"""Census, over- and under-occupied dwellings (Melodi): declared layout."""

@@ -1,0 +1,1 @@
+"""Census, occupations of the labour force (Melodi): declared layout."""

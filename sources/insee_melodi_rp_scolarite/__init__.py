@@ -1,0 +1,1 @@
+"""Census, schooling (Melodi): declared layout."""
