@@ -15,7 +15,6 @@ from sources.layout import (
     Cell,
     Layout,
     LongLayout,
-    Note,
     PeriodsLayout,
     StatusName,
     UnitsLayout,
@@ -84,7 +83,7 @@ class _Reader:
         match self.layout:
             case WideLayout() as layout:
                 columns = wide_columns(layout, self.edition.data_year)
-                table = self._noted(self._table(files, [*(c.name for c in columns), *layout.notes]), columns)
+                table = self._noted(self._table(files, [c.name for c in columns]), columns)
                 return [b for level, year, rows in self._parts(table) for b in self._cells(rows, columns, level, year)]
             case LongLayout() as layout:
                 return self._long(layout, files)
@@ -142,11 +141,14 @@ class _Reader:
 
     def _noted(self, table: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
         """The table, the empty cells of a row that a note withholds bearing the note as a mark."""
-        for note, said in _notes(self.layout).items():
+        for note, said in self.layout.notes.items():
             code = pl.col(note).fill_null("")
             cells = [c.name for c in columns if re.fullmatch(said.variables, c.variable)]
             withheld = code.is_in(list(said.withheld))
-            filled = pl.any_horizontal(pl.col(c).is_not_null() for c in cells)
+            if not cells:
+                continue
+            marks = list(self.layout.marks)
+            filled = pl.any_horizontal(pl.col(c).is_not_null() & ~pl.col(c).is_in(marks) for c in cells)
             bad = table.filter(~(code.is_in(list(said.shown)) | (withheld & ~filled)))
             if bad.height:
                 raise CellError(
@@ -276,6 +278,7 @@ class _Reader:
         for variable in layout.variables:
             rows = table.filter(*(_is_one_of(column, said) for column, said in variable.where.items()))
             column = column_of(variable, variable.value or layout.value, layout)
+            rows = self._noted(rows, [column])
             # of an extract or a small area, a modality may be absent: its years are those of the rows
             parts = self._parts(rows) if rows.height else []
             blocks += [b for level, year, part in parts for b in self._cells(part, [column], level, year)]
@@ -387,15 +390,11 @@ def _years(cell: WideCell, layout: WideLayout, data_year: int, *, dated: bool) -
     return [0] if lags is None else [data_year - lag for lag in lags]
 
 
-def _notes(layout: Layout) -> Mapping[str, Note]:
-    return layout.notes if isinstance(layout, WideLayout) else {}
-
-
 def column_of(cell: Cell, name: str, layout: Layout) -> Column:
     """The column of that name, read as the cell says; its year is 0: that of the rows."""
     notes: dict[str, StatusName] = {
         MARK_OF_NOTE.format(column, code).strip(): status
-        for column, note in _notes(layout).items()
+        for column, note in layout.notes.items()
         for code, status in note.withheld.items()
     }
     return Column(

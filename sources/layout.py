@@ -41,6 +41,14 @@ class Sum(_Strict):
     suffixes: tuple[str, ...] = ("",)
 
 
+class Note(_Strict):
+    """A column whose codes say which rows have no figure at all, and why; elsewhere an empty cell keeps its status."""
+
+    variables: str = ".*"  # regular expression of those it is about
+    shown: tuple[str, ...]  # codes of the rows that have figures
+    withheld: dict[str, StatusName]  # codes of the rows that have none; "" is an empty note
+
+
 class _Layout(_Strict):
     """What every shape says: where the code is, which rows count, which marks stand for no figure."""
 
@@ -63,6 +71,7 @@ class _Layout(_Strict):
     year_pattern: str = r"(\d{4})"
     years: Literal["all", "own"] = "all"  # own: of a file of several years, only the rows of the edition's
     below: Literal["ignore", "refuse"] = "refuse"  # what stands under the table in its sheet
+    notes: dict[str, Note] = {}  # by column
     obs_status: str | None = None  # columns of SDMX statuses
     conf_status: str | None = None
     statuses: dict[str, str] = {}  # SDMX codes of the producer's that are not ours -> ours
@@ -81,7 +90,7 @@ class _Layout(_Strict):
     def columns_used(self) -> tuple[str, ...]:
         """Columns that every shape of layout needs."""
         named = (self.code, self.level_column, self.year_column, self.obs_status, self.conf_status)
-        return tuple(dict.fromkeys([*(c for c in named if c), *self.keep, *self.skip]))
+        return tuple(dict.fromkeys([*(c for c in named if c), *self.keep, *self.skip, *self.notes]))
 
 
 class WideCell(Cell):
@@ -90,14 +99,6 @@ class WideCell(Cell):
 
     lags: tuple[int, ...] | None = None
     vintages: tuple[int, ...] | None = None
-
-
-class Note(_Strict):
-    """A column whose codes say which rows have no figure at all, and why; elsewhere an empty cell keeps its status."""
-
-    variables: str = ".*"  # regular expression of those it is about
-    shown: tuple[str, ...]  # codes of the rows that have figures
-    withheld: dict[str, StatusName]  # codes of the rows that have none; "" is an empty note
 
 
 class WideLayout(_Layout):
@@ -111,7 +112,6 @@ class WideLayout(_Layout):
     lags: tuple[int, ...] = (0,)
     blank: StatusName = "missing"  # status of an empty cell, of the variables given by their name alone
     cells: dict[StatusName, tuple[str, ...]] = {}  # another status -> the variables it holds for
-    notes: dict[str, Note] = {}  # by column
 
 
 class LongVariable(Cell):

@@ -223,8 +223,7 @@ def _fixed(layout: Layout, edition: Edition, level_name: str | None) -> dict[str
     """The columns of a layout that are the same on every row."""
     columns = {c: pl.lit(values[0]) for c, values in layout.keep.items()}
     columns |= {c: pl.lit("") for c in layout.skip if c not in columns}
-    if isinstance(layout, WideLayout):
-        columns |= {column: pl.lit(note.shown[0]) for column, note in layout.notes.items()}
+    columns |= {column: pl.lit(note.shown[0]) for column, note in layout.notes.items()}
     if layout.level_column:
         columns[layout.level_column] = pl.lit(level_name)
     for column, status in ((layout.obs_status, "A"), (layout.conf_status, "F")):

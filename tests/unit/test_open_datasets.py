@@ -17,7 +17,7 @@ from sources.connectors import lines
 from sources.declared import parse
 from sources.demo.formats import Cell, delimited, workbook
 from sources.description import load_sources
-from sources.errors import LayoutError
+from sources.errors import CellError, LayoutError
 from warehouse.catalogue import load_catalogue
 
 Found = dict[tuple[str, str], Any]
@@ -278,6 +278,7 @@ def test_recorded_crime_of_all_communes_says_which_cells_are_withheld() -> None:
             "nombre": [63.0, None, 41.0],
             "insee_pop": [26790, 26790, 26790],
             "insee_log": [9800, 9800, None],
+            "est_diffuse": ["diff", "ndiff", "diff"],
         }
     )
     body = io.BytesIO()
@@ -286,6 +287,28 @@ def test_recorded_crime_of_all_communes_says_which_cells_are_withheld() -> None:
     read = {(r["variable"], r["year"]): (r["value"], r["obs_status"]) for r in frame.iter_rows(named=True)}
     assert read["faits_cambr", 2025] == (63.0, "A") and read["log_ssmsi", 2025] == (9800.0, "A")
     assert read["faits_vs", 2025] == (None, "Q") and read["faits_vs", 2024] == (41.0, "A")
+
+
+@pytest.mark.parametrize("shown", ["NA", "12"])
+def test_crime_that_is_not_diffused_is_never_shown(shown: str) -> None:
+    """The producer's imputation is not read; a figure where nothing is diffused is refused, not published."""
+    row = {
+        "CODGEO_2026": "01001",
+        "annee": "2025",
+        "indicateur": "Violences sexuelles",
+        "nombre": shown,
+        "insee_pop": "860",
+        "insee_log": "379",
+        "est_diffuse": "ndiff",
+        "complement_info_nombre": "1,95",
+    }
+    body = delimited(pl.DataFrame([row]))
+    if shown == "NA":
+        told = found(parsed("ssmsi", "2025-communes", body), "value", "obs_status", "conf_status")
+        assert told["01001", "faits_vs"] == (None, "Q", "A")
+    else:
+        with pytest.raises(CellError, match="ndiff"):
+            parsed("ssmsi", "2025-communes", body)
 
 
 def test_the_only_published_figure_of_non_take_up_is_national() -> None:
