@@ -103,10 +103,11 @@ OBSERVED_INDICATORS = Check(
 CATALOGUE_OBSERVED = Check(
     "catalogue_observed",
     "indicator",
-    "au moins une observation par indicateur du catalogue",
+    "au moins une observation par indicateur du catalogue, ou la raison de son absence dans la table coverage",
     """SELECT indicator_id AS k FROM {indicator}
-    WHERE indicator_id NOT IN (SELECT DISTINCT indicator_id FROM {observation})""",
-    ("indicator", "observation"),
+    WHERE indicator_id NOT IN (SELECT DISTINCT indicator_id FROM {observation})
+      AND indicator_id NOT IN (SELECT indicator_id FROM {coverage} WHERE reason_fr IS NOT NULL)""",
+    ("indicator", "observation", "coverage"),
     "warning",
 )
 SOURCES_LISTED = Check(

@@ -559,15 +559,16 @@ def trend(spec: Trend, base: pl.DataFrame, breaks: Sequence[tuple[str, int]] = (
 
 def _prefer(rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     """One row per key: published before aggregated, then the preferred source, then the latest issue, then (editions
-    that share a vintage of the census) the latest geography."""
+    that share a vintage of the census) the latest geography; by name at last, so that a build can be repeated."""
     several = rows.group_by("year").agg(n=pl.col("source_ids").n_unique()).filter(pl.col("n") > 1)
     if several.height == 0:
         return rows
     shared = rows.join(several, on="year", how="semi")
     latest = ["issue", "cog_year"]
-    order = [*key, "aggregated", "_rank", *latest]
+    order = [*key, "aggregated", "_rank", *latest, "_name"]
     descending = [c in latest for c in order]
-    chosen = shared.sort(order, descending=descending).unique(key, keep="first", maintain_order=True)
+    named = shared.with_columns(_name=pl.col("source_ids").cast(pl.String))
+    chosen = named.sort(order, descending=descending).unique(key, keep="first", maintain_order=True).drop("_name")
     return pl.concat([rows.join(several, on="year", how="anti"), chosen])
 
 
