@@ -405,6 +405,7 @@ def release() -> Tables:
             "level": ["COM", "EPCI"],
             "year": [2018, 2018],
             "published": [1000, 1],
+            "reason_fr": pl.Series([None, None], dtype=pl.String),
         }
     )
     sources = pl.DataFrame({"source_id": ["insee_comparateur", "insee_filosofi_cc"], "edition": ["2018"] * 2})
