@@ -244,7 +244,7 @@ def _sets(workspace: Workspace, edition: Edition, coded: pl.DataFrame) -> _Sets:
     first = min(edition.data_year, year) if whole else year
     held = published_communes(communes, read(workspace, "passage"), first, year, published)
     levels = compared_levels(coded, members)
-    key = (year, digest(f"{levels} {held.write_csv()}"))
+    key = (year, f"{levels} {held.height} {held.hash_rows().sum()}")  # whatever the order of its rows
     if key not in workspace.correspondences:
         workspace.correspondences[key] = _compare_sets(workspace, year, held, levels)
     return workspace.correspondences[key]
