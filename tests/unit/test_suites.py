@@ -541,6 +541,7 @@ def test_every_expectation_has_a_spoiler_and_every_spoiler_an_expectation() -> N
         ({"x_f": (5.0, 2.5, 7.5), "x_m": (5.0, 2.5, 7.5), "x": (15.0, 12.5, 17.5)}, set()),
         ({"x_f": (5.0, 2.5, 7.5), "x_m": (5.0, 2.5, 7.5), "x": (20.0, 17.5, 22.5)}, {"women_and_men_add_up"}),
         ({"x_f": (5.0, None, None), "x_m": (5.0, None, None), "x": (15.0, None, None)}, {"women_and_men_add_up"}),
+        ({"x_f": (9.0, None, None), "x_m": (9.0, None, None), "x": (15.0, None, None)}, {"women_and_men_add_up"}),
         ({"x_f": (0.1, None, None), "x_m": (0.2, None, None), "x": (0.30000000000000004, None, None)}, set()),
         # nothing to add up
         ({"x_f": (5.0, None, None), "x_m": (None, None, None), "x": (15.0, None, None)}, set()),
@@ -549,6 +550,10 @@ def test_every_expectation_has_a_spoiler_and_every_spoiler_an_expectation() -> N
         ({"tx_emploi_f": (45.0,) * 3, "tx_emploi_m": (45.0,) * 3, "tx_emploi": (45.1,) * 3}, set()),
         (
             {"tx_emploi_f": (45.0,) * 3, "tx_emploi_m": (45.0,) * 3, "tx_emploi": (45.2,) * 3},
+            {"rate_between_women_and_men"},
+        ),
+        (
+            {"tx_emploi_f": (45.0,) * 3, "tx_emploi_m": (46.0,) * 3, "tx_emploi": (44.8,) * 3},
             {"rate_between_women_and_men"},
         ),
     ],
