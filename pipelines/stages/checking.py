@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from expectations.adapter import connect, run_editions, run_suites
 from expectations.core_suites import core_suites
-from expectations.reconciliation import BETWEEN_TABLES, SUITE, known_keys, reconcile_release, stale_exceptions
+from expectations.reconciliation import (
+    BETWEEN_TABLES,
+    SUITE,
+    KnownKeys,
+    known_keys,
+    reconcile_release,
+    stale_exceptions,
+)
 from expectations.results import CheckResult, Run
 from expectations.suites import published_suites
 from expectations.vocabulary import Bounds, Suite, load_bounds
@@ -59,12 +68,28 @@ def check_folder(workspace: Workspace, folder: Path, run: Run, *, previous: Rele
                 load_catalogue(),
                 run,
                 previous_coverage=_relation(previous.path("coverage")) if previous and not narrowed else None,
-                known=() if demo else known_keys(),
+                known=() if demo else _of_these_years(connection, relations, known_keys(), narrowed),
             ),
             stale_exceptions(workspace.stale, run),
         ]
     finally:
         connection.close()
+
+
+def _of_these_years(
+    connection: duckdb.DuckDBPyConnection, relations: Mapping[str, str], known: Sequence[KnownKeys], narrowed: bool
+) -> list[KnownKeys]:
+    """The declared exceptions; of narrowed years, those on figures that are there: the others did not go away."""
+    if not narrowed or "observation" not in relations:
+        return list(known)
+    identifiers = sorted({key.split("/")[0] for k in known for key in k.keys})
+    there = connection.execute(
+        f"SELECT DISTINCT concat_ws('/', indicator_id, territory_id, year) FROM {relations['observation']} "
+        "WHERE list_contains(?, indicator_id)",
+        [identifiers],
+    ).fetchall()
+    observed = {str(row[0]) for row in there}
+    return [replace(k, keys=tuple(key for key in k.keys if key in observed)) for k in known]
 
 
 def check_core(workspace: Workspace) -> list[CheckResult]:
