@@ -23,7 +23,7 @@ def shared(nodeid: str) -> str:
         case "real":
             return module.name if module.name in ("test_run_mirror.py", "test_faults.py") else "files"
         case _:
-            return nodeid
+            return module.name if module.name == "test_site.py" else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

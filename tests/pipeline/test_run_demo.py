@@ -8,16 +8,15 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
-from vigie_runs import Built, begin, call, damage, end, leftovers
+from vigie_runs import Built, begin, call, damage, leftovers
 
 from pipelines.cli import app
 from pipelines.settings import Settings
@@ -33,28 +32,6 @@ from warehouse.models import TABLES
 
 FICTION = "Données fictives : pays imaginaire"
 MIRROR = {"VIGIE_PROFILE": "mirror", "VIGIE_MIRROR": "http://127.0.0.1:9"}  # nothing answers on that port
-
-
-@pytest.fixture(scope="module")
-def going(
-    built: Built, small: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, subprocess.Popen[str], float]]:
-    """A run in its own process while other tests read: the same inputs in another folder."""
-    data = tmp_path_factory.mktemp("twin")
-    shutil.copytree(built.data / "raw", data / "raw")
-    process, began = begin(data, "run", **small), time.monotonic()
-    yield data, process, began
-    process.kill()
-    process.communicate()
-
-
-@pytest.fixture(scope="module")
-def twin(going: tuple[Path, subprocess.Popen[str], float]) -> Path:
-    """Its folder, once it has ended."""
-    data, process, began = going
-    run = end(process, began)
-    assert run.code == 0, run.text
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -327,35 +304,21 @@ def test_a_rerun_publishes_nothing_and_says_so(
     assert damage(data) == [] == leftovers(data)
 
 
-def test_a_changed_file_makes_a_new_release_of_the_same_figures(
-    copied: Callable[..., Path], small: dict[str, str]
-) -> None:
-    """One byte more at the end of a csv: another body, hence another release."""
-    data = copied()
-    before = os.readlink(data / "releases" / "latest")
-    (archive,) = (data / "stage" / "demo").rglob("data_CAF_2019_IRIS*")
-    archive.write_bytes(archive.read_bytes() + b"\n")
-    run = call(data, "run", **small)
-    assert run.code == 0, run.text
-    assert "modifiée chez le producteur : cnaf_iris 2019" in run.text
-    assert "0 ajoutées, 0 modifiées, 0 retirées" in run.text
-    assert os.readlink(data / "releases" / "latest") != before
-    assert damage(data) == [] == leftovers(data)
-
-
-def test_a_second_run_at_once_is_refused(
-    going: tuple[Path, subprocess.Popen[str], float], small: dict[str, str]
-) -> None:
-    data, process, _ = going
-    while not (data / ".lock").exists() or not (data / ".lock").read_text().strip():
-        assert process.poll() is None, "the run that holds the lock ended too soon"
-        time.sleep(0.05)
-    for arguments in (("run",), ("release", "rollback", "r0001-000000000000")):
-        refused = call(data, *arguments, **small)
-        assert process.poll() is None, "the run that holds the lock ended too soon"
-        assert refused.code == 2, refused.text
-        assert f"déjà utilisé par le processus {process.pid}" in refused.text
-        assert "Traceback" not in refused.text
+def test_a_second_run_at_once_is_refused(tmp_path: Path, small: dict[str, str]) -> None:
+    going = begin(tmp_path, "run", **small)
+    try:
+        while not (tmp_path / ".lock").exists() or not (tmp_path / ".lock").read_text().strip():
+            assert going.poll() is None, "the run that holds the lock ended too soon"
+            time.sleep(0.05)
+        for arguments in (("run",), ("release", "rollback", "r0001-000000000000")):
+            refused = call(tmp_path, *arguments, **small)
+            assert going.poll() is None, "the run that holds the lock ended too soon"
+            assert refused.code == 2, refused.text
+            assert f"déjà utilisé par le processus {going.pid}" in refused.text
+            assert "Traceback" not in refused.text
+    finally:
+        going.kill()
+        going.communicate()
 
 
 def test_a_lock_left_by_a_dead_process_does_not_block(built: Built, copied: Callable[..., Path]) -> None:
@@ -363,6 +326,23 @@ def test_a_lock_left_by_a_dead_process_does_not_block(built: Built, copied: Call
     (data / ".lock").write_text("999999\n")
     run = call(data, "release", "rollback", os.readlink(data / "releases" / "latest"))
     assert run.code == 0, run.text
+
+
+def test_two_builds_of_the_same_inputs_are_the_same_bytes(built: Built, tmp_path: Path, small: dict[str, str]) -> None:
+    """All files but those that tell of the moment: the history of releases, the checks' dates, and the sums."""
+    shutil.copytree(built.data / "raw", tmp_path / "raw")
+    run = call(tmp_path, "run", **small)
+    assert run.code == 0, run.text
+    public = tmp_path / "releases" / "latest" / "public"
+    names = sorted(str(p.relative_to(public)) for p in public.rglob("*") if p.is_file())
+    assert names == sorted(str(p.relative_to(built.public)) for p in built.public.rglob("*") if p.is_file())
+    differ = [n for n in names if (public / n).read_bytes() != (built.public / n).read_bytes()]
+    moment = {"release.parquet", "quality_check.parquet", "csv/release.csv", "csv/quality_check.csv"}
+    assert set(differ) <= moment | {"SHA256SUMS"}
+    assert "release.parquet" in differ, "two runs, two dates"
+    lines = [set((folder / "SHA256SUMS").read_text().splitlines()) for folder in (public, built.public)]
+    assert {line.split("  ")[1] for line in lines[0] ^ lines[1]} == set(differ) - {"SHA256SUMS"}
+    assert os.readlink(tmp_path / "releases" / "latest") == os.readlink(built.data / "releases" / "latest")
 
 
 # --- years, releases, going back
@@ -419,18 +399,21 @@ def test_releases_are_listed_compared_and_put_back(built: Built, narrow: Path) -
     assert rows(narrow, "SELECT release_id FROM v_publication") == [{"release_id": second}]
 
 
-def test_two_builds_of_the_same_inputs_are_the_same_bytes(built: Built, twin: Path) -> None:
-    """All files but those that tell of the moment: the history of releases, the checks' dates, and the sums."""
-    public = twin / "releases" / "latest" / "public"
-    names = sorted(str(p.relative_to(public)) for p in public.rglob("*") if p.is_file())
-    assert names == sorted(str(p.relative_to(built.public)) for p in built.public.rglob("*") if p.is_file())
-    differ = [n for n in names if (public / n).read_bytes() != (built.public / n).read_bytes()]
-    moment = {"release.parquet", "quality_check.parquet", "csv/release.csv", "csv/quality_check.csv"}
-    assert set(differ) <= moment | {"SHA256SUMS"}
-    assert "release.parquet" in differ, "two runs, two dates"
-    lines = [set((folder / "SHA256SUMS").read_text().splitlines()) for folder in (public, built.public)]
-    assert {line.split("  ")[1] for line in lines[0] ^ lines[1]} == set(differ) - {"SHA256SUMS"}
-    assert os.readlink(twin / "releases" / "latest") == os.readlink(built.data / "releases" / "latest")
+def test_a_changed_file_makes_a_new_release_of_the_same_figures(
+    narrow: Path, tmp_path: Path, small: dict[str, str]
+) -> None:
+    """One byte more at the end of a csv: another body, hence another release."""
+    data = tmp_path / "data"
+    shutil.copytree(narrow, data, symlinks=True)
+    before = os.readlink(data / "releases" / "latest")
+    (changed,) = (data / "stage" / "demo").rglob("s_ben_com_f/exports/csv")
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    run = call(data, "run", "--years", "2020", **small)
+    assert run.code == 0, run.text
+    assert "modifiée chez le producteur : cnaf_commune 2020" in run.text
+    assert "0 ajoutées, 0 modifiées, 0 retirées" in run.text
+    assert os.readlink(data / "releases" / "latest") != before
+    assert damage(data) == [] == leftovers(data)
 
 
 # --- wrong usage

@@ -1,4 +1,4 @@
-"""The whole job on the stored real files, some years only: known figures, and faults of the producers' sites."""
+"""The whole job on the stored real files, one year only: known figures, and faults of the producers' sites."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from vigie_runs import Built, Run, call, damage, leftovers, vigie
 
 pytestmark = pytest.mark.real
 
-YEARS = "2018-2020"
-QUICK = {"VIGIE_PROFILE": "mirror", "VIGIE_YEARS": YEARS, "VIGIE_ATTEMPTS": "2"}
+QUICK = {"VIGIE_PROFILE": "mirror", "VIGIE_YEARS": "2018", "VIGIE_ATTEMPTS": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +50,20 @@ def series(data: Path, indicator: str, territory: str) -> list[tuple[float | str
 
 
 def test_grigny_and_its_departement(built: Built) -> None:
-    assert series(built.data, "rev_tp60", "COM-91286") == [(2018, 45.0), (2019, 44.0), (2020, 43.0)]
-    assert series(built.data, "rev_med", "COM-91286") == [(2018, 13810.0), (2019, 13960.0), (2020, 14570.0)]
+    assert series(built.data, "rev_tp60", "COM-91286") == [(2018, 45.0)]
+    assert series(built.data, "rev_med", "COM-91286") == [(2018, 13810.0)]
     assert (2018, 28265.0) in series(built.data, "dem_pop", "COM-91286")
-    assert series(built.data, "rev_tp60", "DEP-91") == [(2018, 13.1), (2019, 13.3), (2020, 13.2)]
-    assert series(built.data, "rev_tp60", "REG-11")[:2] == [(2018, 15.6), (2019, 15.5)]
+    assert series(built.data, "rev_tp60", "DEP-91") == [(2018, 13.1)]
+    assert series(built.data, "rev_tp60", "REG-11") == [(2018, 15.6)]
 
 
 def test_rank_among_communes_of_the_metropole(built: Built) -> None:
     ranked = rows(
         built.data,
-        "SELECT o.year, t.name, o.value FROM observation o JOIN territory t USING (territory_id) "
-        "WHERE indicator_id = 'rev_tp60_rang' AND o.value <= 2 AND o.year < 2020 ORDER BY o.year, o.value",
+        "SELECT t.name FROM observation o JOIN territory t USING (territory_id) "
+        "WHERE indicator_id = 'rev_tp60_rang' AND o.value <= 2 ORDER BY o.value",
     )
-    names = {year: [name for y, name, _ in ranked if y == year] for year in (2018, 2019)}
-    assert names[2018][0] == names[2019][0] == "Sainte-Foy-la-Grande"
-    assert "Grigny" in names[2018] and "Grigny" in names[2019]
+    assert ranked == [("Sainte-Foy-la-Grande",), ("Grigny",)]
 
 
 @pytest.mark.parametrize(
@@ -88,15 +85,15 @@ def test_portrait(built: Built, asked: str, shown: tuple[str, ...]) -> None:
 def test_sites_that_fail_are_named_and_the_release_stays(fresh: Path, mirror_server: Callable[..., str]) -> None:
     """503 without end on one site, a page instead of an archive on another: both are told, nothing is published."""
     before = os.readlink(fresh / "releases" / "latest")
-    run = call(fresh, "run", VIGIE_MIRROR=mirror_server("503:epcicom2021", "html:base-cc-filosofi-2019_XLSX"), **QUICK)
+    run = call(fresh, "run", VIGIE_MIRROR=mirror_server("503:epcicom2021", "html:base-cc-filosofi-2018_XLSX"), **QUICK)
     assert_refused(run, fresh, before)
     assert "dgcl_epci 2021 : attendu" in run.text and "une réponse 503" in run.text
-    assert "insee_filosofi_cc 2019-geo2022 (fichier base-cc-filosofi-2019_XLSX.zip)" in run.text and "HTML" in run.text
+    assert "insee_filosofi_cc 2018 (fichier base-cc-filosofi-2018_XLSX-geo2021.zip)" in run.text and "HTML" in run.text
 
 
 def test_a_cut_body_is_resumed_and_nothing_changes(fresh: Path, mirror_server: Callable[..., str]) -> None:
     before = os.readlink(fresh / "releases" / "latest")
-    faults = ("truncate:data_CAF_2019_IRIS:1", "reset:ensemble.xlsx:1", "503:commune2021.csv:1")
+    faults = ("truncate:data_CAF_2018_IRIS:1", "reset:ensemble.xlsx:1", "503:commune2021.csv:1")
     run = call(fresh, "run", VIGIE_MIRROR=mirror_server(*faults), **QUICK)
     assert run.code == 0, run.text
     assert f"Rien n'a changé depuis la publication {before}" in run.text
