@@ -139,6 +139,20 @@ class _Reader:
         frame = frame.filter(*kept, *left)
         return frame.with_columns(pl.col(layout.code).replace(layout.recode)) if layout.recode else frame
 
+    def _refused(self, bad: pl.DataFrame, column: str, expected: str, found: str, action: str) -> CellError:
+        """The error for the first of some rows, by its line and column."""
+        return CellError(
+            self.source.source_id,
+            self.edition.edition,
+            expected,
+            found,
+            action,
+            file=self.name,
+            sheet=self.member.sheet,
+            row=int(bad["row"][0]),
+            column=column,
+        )
+
     def _noted(self, table: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
         """The table, the empty cells of a row that a note withholds bearing the note as a mark."""
         for note, said in self.layout.notes.items():
@@ -151,16 +165,12 @@ class _Reader:
             filled = pl.any_horizontal(pl.col(c).is_not_null() & ~pl.col(c).is_in(marks) for c in cells)
             bad = table.filter(~(code.is_in(list(said.shown)) | (withheld & ~filled)))
             if bad.height:
-                raise CellError(
-                    self.source.source_id,
-                    self.edition.edition,
+                raise self._refused(
+                    bad,
+                    note,
                     f"une note {list(said.shown)} (chiffres), ou {list(said.withheld)} et aucun chiffre",
                     f"« {bad[note][0] or ''} » pour {bad[self.layout.code][0]} ({bad.height} ligne(s))",
                     "demander au producteur le sens de cette note, puis la déclarer dans `notes`",
-                    file=self.name,
-                    sheet=self.member.sheet,
-                    row=int(bad["row"][0]),
-                    column=note,
                 )
             mark = pl.when(withheld).then(pl.format(MARK_OF_NOTE, pl.lit(note), code).str.strip_chars())
             table = table.with_columns(mark.otherwise(c).alias(c) for c in cells)
@@ -202,16 +212,12 @@ class _Reader:
             return pl.lit(level)
         unknown = table.filter(~pl.col(layout.level_column).is_in(list(layout.levels)).fill_null(False))
         if unknown.height:
-            raise CellError(
-                self.source.source_id,
-                self.edition.edition,
+            raise self._refused(
+                unknown,
+                layout.level_column,
                 f"un des niveaux {sorted(layout.levels)}",
                 f"« {unknown[layout.level_column][0]} »",
                 f"déclarer ce niveau dans `levels` de sources/{self.source.source_id}/description.yaml",
-                file=self.name,
-                sheet=self.member.sheet,
-                row=int(unknown["row"][0]),
-                column=layout.level_column,
             )
         named = pl.col(layout.level_column).replace_strict(layout.levels, return_dtype=pl.String)
         return pl.when(pl.col(layout.code) == METROPOLE).then(pl.lit("METRO")).otherwise(named)
@@ -258,17 +264,8 @@ class _Reader:
                 continue
             bad = rows.filter(~pl.col(column).is_in(list(known)).fill_null(True))
             if bad.height:
-                raise CellError(
-                    self.source.source_id,
-                    self.edition.edition,
-                    f"un des statuts {list(known)}",
-                    f"« {bad[column][0]} »",
-                    "si c'est un nouveau statut SDMX, l'ajouter à sources/schema.py",
-                    file=self.name,
-                    sheet=self.member.sheet,
-                    row=int(bad["row"][0]),
-                    column=column,
-                )
+                action = "si c'est un nouveau statut SDMX, l'ajouter à sources/schema.py"
+                raise self._refused(bad, column, f"un des statuts {list(known)}", f"« {bad[column][0]} »", action)
 
     def _long(self, layout: LongLayout, files: Mapping[str, bytes]) -> list[Block]:
         values = dict.fromkeys([*(v.value or layout.value for v in layout.variables)])

@@ -1,15 +1,17 @@
-"""The sample release, published once: what the tests of what follows a publication start from."""
+"""The sample release, published once: what the tests of what follows a publication start from. A site and a store."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 import release_sample as sample
+from loopback import Site, serving
 
+from sources.raw_store import RawStore
 from warehouse.release import Releases
 
 
@@ -36,3 +38,14 @@ def published(stored: Callable[..., Path], tmp_path: Path) -> Callable[..., Rele
         return Releases(tmp_path)
 
     return copy
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RawStore:
+    return RawStore(tmp_path / "data")

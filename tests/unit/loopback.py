@@ -11,6 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+from sources.client import Client
+from sources.raw_store import RawStore
 
 HOST = "producteur.test"
 HTML = b"<!doctype html><title>Maintenance</title><p>Service indisponible"
@@ -174,3 +178,8 @@ def serving() -> Iterator[Site]:
     yield made
     server.shutdown()
     server.server_close()
+
+
+def client_of(site: Site, store: RawStore, **settings: Any) -> Client:
+    """A client that asks this site, in a hurry."""
+    return Client(store, **({"mirror": site.base, "backoff": 0.01, "deadline": 20.0} | settings))

@@ -10,34 +10,18 @@ import socket
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from loopback import HOST, HTML, TABLE, Site, serving
+from loopback import HOST, HTML, TABLE, Site, client_of
 
 from sources import client as client_module
 from sources.client import Client, DirectoryAdapter, Outcome
 from sources.description import Edition, Member, Source
 from sources.errors import AcquisitionError, BodyRefusedError, LayoutError, NotPublishedError
 from sources.raw_store import TEMPORARY, Partial, RawStore
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with serving() as made:
-        yield made
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RawStore:
-    return RawStore(tmp_path / "data")
-
-
-def client_of(site: Site, store: RawStore, **settings: object) -> Client:
-    return Client(store, **({"mirror": site.base, "backoff": 0.01, "deadline": 20.0} | settings))  # type: ignore
 
 
 def ask(

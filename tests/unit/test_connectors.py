@@ -9,13 +9,12 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from loopback import HTML, Site, serving
+from loopback import HTML, Site, client_of
 from pydantic import ValidationError
 
 from sources import connectors
@@ -30,21 +29,6 @@ MELODI = "https://api.insee.fr/melodi/data/DS_X?TIME_PERIOD=2023"
 RECORDS = "https://data.caf.fr/api/explore/v2.1/catalog/datasets/ds/records?order_by=code"
 DATAGOUV = "https://www.data.gouv.fr/api/1/datasets/jeu/"
 ADDRESSES = {"melodi": MELODI, "records": RECORDS, "datagouv": DATAGOUV}
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with serving() as made:
-        yield made
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RawStore:
-    return RawStore(tmp_path / "data")
-
-
-def client_of(site: Site, store: RawStore, **settings: Any) -> Client:
-    return Client(store, **({"mirror": site.base, "backoff": 0.01, "deadline": 20.0} | settings))
 
 
 def ask(connector: str, **said: Any) -> tuple[Source, Edition]:
