@@ -79,8 +79,13 @@ def attainable(system: System) -> System:
     What earlier releases told cannot be taken back: a threshold raised since is out of reach of some cells, whose
     protection then asks that nothing more comes out. These are the cells whose `width` is lower in the result.
     """
-    low, high = tightened(system, *system.bounds(np.isin(system.status, [*HIDDEN, PUBLISHABLE])))
-    proof = Proof(system, low, high)
+    return proven(system, np.isin(system.status, [*HIDDEN, PUBLISHABLE])).system
+
+
+def proven(system: System, hidden: Booleans) -> Proof:
+    """The range of each protected cell when the cells `hidden` are, as far as is asked; where it falls short, no more
+    than it is asked for in the proof's system."""
+    proof = Proof(system, *tightened(system, *system.bounds(hidden)))
     for cell in system.asked:
         for size in (NEAR, FAR):
             if proof.lacks(cell):
@@ -92,7 +97,8 @@ def attainable(system: System) -> System:
     at_most[short] = np.maximum(at_most[short], proof.low[short])
     at_least[short] = np.minimum(at_least[short], proof.high[short])
     width[short] = np.minimum(width[short], proof.high[short] - proof.low[short])
-    return replace(system, at_most=at_most, at_least=at_least, width=width)
+    proof.system = replace(system, at_most=at_most, at_least=at_least, width=width)
+    return proof
 
 
 def tightened(system: System, low: Floats, high: Floats) -> tuple[Floats, Floats]:

@@ -60,6 +60,7 @@ def settle(
     cities: pl.DataFrame,
     rules: Sequence[VariableRule],
     iris: pl.DataFrame | None = None,
+    twins: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """One edition's figures on the reference territories.
 
@@ -68,6 +69,8 @@ def settle(
         territory_id is the identifier or anything that stands for it (its rank: integers join and sort faster).
     groups: (territory_id, code, partial), the edition's communes of every reference territory; `partial` where
         the commune was split and only a part is inside. iris: the same for the territories made of IRIS, if any.
+    twins: (territory_id, twin_id), territories that are the same communes: what is published of one is taken for the
+        other where this one has nothing of its own.
     cities: (code, arm), the arrondissements municipaux of Paris, Lyon and Marseille.
     Returns one row per territory, year and variable of the edition's universe, columns SETTLED.
     """
@@ -75,6 +78,8 @@ def settle(
     values = values.filter(pl.col("variable").is_in(names), *_taken(rules)).drop("mark")
     values = _with_whole_cities(values, cities, rules)
     direct = _published(values, same)
+    if twins is not None:
+        direct = pl.concat([direct, _of_twins(direct, twins)])
     parts = [direct]
     for level, members in (("COM", groups), ("IRIS", groups.clear() if iris is None else iris)):
         units = values.filter(pl.col("level") == level)
@@ -117,6 +122,14 @@ def _published(values: pl.DataFrame, same: pl.DataFrame) -> pl.DataFrame:
         )
         .select(SETTLED)
     )
+
+
+def _of_twins(direct: pl.DataFrame, twins: pl.DataFrame) -> pl.DataFrame:
+    """What is published of a twin, for the territories that have no figure of their own."""
+    given = twins.select(own="territory_id", territory_id="twin_id")
+    found = direct.join(given, on="territory_id").sort("own", "territory_id", *KEY[1:]).drop("territory_id")
+    found = found.rename({"own": "territory_id"}).join(direct, on=KEY, how="anti")
+    return found.unique(KEY, keep="first", maintain_order=True).select(SETTLED)
 
 
 def _targets(communes: pl.DataFrame, direct: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from methods.audit import FAR, NEAR, SIBLINGS, Proof, around, core
+from methods.audit import FAR, NEAR, SIBLINGS, Proof, around, attainable, core, proven
 from methods.tables import (
     DOMINANCE,
     EPSILON,
@@ -177,7 +177,7 @@ def _move(proof: Proof, cell: int, candidate: Booleans, size: int) -> Integers:
     (none where the cells already withheld are enough, or where there is no way)."""
     s, left = proof.system, candidate.copy()
     movable = candidate | (proof.upper - proof.lower > EPSILON)
-    cells, matrix = core(s, around(s, cell, movable, size, SIBLINGS if size <= FAR else size))
+    cells, matrix = core(s, around(s, cell, movable, size, SIBLINGS if size < len(s.names) else size))
     place = np.flatnonzero(cells == cell)
     if not len(place):
         return place
@@ -228,24 +228,71 @@ def _give_back(proof: Proof, withheld: dict[int, int]) -> None:
     withheld: cell -> the cell it was withheld for, which is tried first.
     """
     s = proof.system
-    shown_low, shown_high = s.bounds(np.zeros(len(s.names), dtype=bool))
-    cost = costs(s)
+    cost, printed = costs(s), s.bounds(np.zeros(len(s.names), dtype=bool))
     for cell in sorted(withheld, key=lambda c: (-cost[c], c)):
         users = proof.users(cell)
         if len(users) > USERS:
             continue
         users = users[np.argsort(users != withheld[cell], kind="stable")]
-        kept = proof.forget(users, cell)
-        proof.lower[cell], proof.upper[cell] = shown_low[cell], shown_high[cell]
-        for user in users:
-            if proof.lacks(user):
-                proof.explore(user, NEAR)
-            if proof.lacks(user):
-                proof.restore(users, kept)
-                proof.lower[cell], proof.upper[cell] = s.lower[cell], s.upper[cell]
-                break
-        else:
+        if _shown(proof, cell, users, printed, (NEAR,)):
             del withheld[cell]
+
+
+def _shown(proof: Proof, cell: int, users: Integers, printed: tuple[Floats, Floats], sizes: Sequence[int]) -> bool:
+    """Shows a withheld cell, as `printed`, if each of `users`, whose proof has it move, is proven without; whether it
+    could be."""
+    held, kept = (proof.lower[cell], proof.upper[cell]), proof.forget(users, cell)
+    proof.lower[cell], proof.upper[cell] = printed[0][cell], printed[1][cell]
+    for user in users:
+        for size in sizes:
+            if proof.lacks(user):
+                proof.explore(user, size)
+        if proof.lacks(user):
+            proof.restore(users, kept)
+            proof.lower[cell], proof.upper[cell] = held
+            return False
+    return True
+
+
+def show_in_turn(system: System, names: Sequence[str]) -> System:
+    """The same system, each of these withheld cells shown (V) in its turn if no protected cell loses by it.
+
+    This is how figures that nobody owes to anybody are admitted (those of perimeters): after all others, without
+    withholding any other, an admitted one counting for those that follow. A protected cell asks for no more than what
+    the other figures leave of it.
+    """
+    hidden = np.isin(system.status, HIDDEN)
+    low, high = system.bounds(hidden)
+    cells = [system.names.index(name) for name in names]
+    reached = [around(system, cell, high - low > EPSILON, len(hidden), len(hidden)) for cell in cells]
+    concerned = np.isin(np.arange(len(hidden)), np.concatenate([np.array([], dtype=np.int64), *reached]))
+    proof = proven(replace(system, width=np.where(concerned, system.width, np.nan)), hidden)
+    printed, status = system.bounds(np.zeros(len(hidden), dtype=bool)), system.status.copy()
+    for cell in cells:
+        if _shown(proof, cell, proof.users(cell), printed, (NEAR, FAR)):
+            status[cell] = PUBLISHABLE
+    return replace(proof.system, status=status, width=np.where(concerned, proof.system.width, system.width))
+
+
+def protect_in_turn(system: System, perimeters: Sequence[str]) -> System:
+    """The same system, protected: first as if there were no perimeter (`perimeters`: their cells, in the order of
+    definition), so that none costs a figure to a territory; then with those of their figures that may be shown, in
+    their turn."""
+    waiting = np.isin(system.names, list(perimeters)) & (system.status != TOLD)
+    free = waiting & (system.status == PUBLISHABLE)
+    rows = system.rows[np.flatnonzero(abs(system.rows) @ waiting == 0)]
+    nothing = np.where(waiting, np.nan, system.width)
+    alone = np.where(waiting, SECONDARY, system.status)
+    done = protect(attainable(replace(system, rows=rows, columns=rows.tocsc(), status=alone, width=nothing)))
+    both = replace(
+        system,
+        status=np.where(waiting & ~free, system.status, done.status),
+        at_most=np.where(waiting, system.at_most, done.at_most),
+        at_least=np.where(waiting, system.at_least, done.at_least),
+        width=np.where(waiting, system.width, done.width),
+    )
+    places = dict(zip(system.names, free, strict=True))
+    return show_in_turn(both, [name for name in perimeters if places[name]])
 
 
 def optimum(system: System) -> System:

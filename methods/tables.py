@@ -76,8 +76,8 @@ def relations_of(
 
     frame: a row a cell, with `cell` and the dimensions. breakdowns: by dimension, rows (breakdown, parent, child); a
     parent may be broken down in several ways, and hierarchies may overlap (communes in EPCI and in départements). A
-    part without a row is named all the same: for an outsider it is an unknown, not a zero. No relation where no part
-    has a row.
+    part without a row is named all the same: for an outsider it is an unknown, not a zero. No relation where every part
+    is one that nothing else tells of: of two margins that share parts, each bounds the other.
     """
     found: list[pl.DataFrame] = []
     for dimension, breakdown in breakdowns.items():
@@ -86,13 +86,16 @@ def relations_of(
         parts = identified(parts, dimensions).with_columns(
             pl.concat_str("breakdown", pl.lit(":"), "margin").alias("relation")
         )
-        held = parts.join(frame, on="cell", how="semi").select("relation")
-        parts = parts.join(held, on="relation", how="semi")
-        found += [
-            parts.select("relation", "cell", coefficient=-1.0),
-            parts.select("relation", cell="margin", coefficient=1.0).unique(),
-        ]
-    return pl.concat(found).sort("relation", "cell")
+        found.append(parts.select("relation", "margin", "cell"))
+    parts = pl.concat(found)
+    held = parts.join(frame, on="cell", how="semi").select("relation")
+    shared = parts.filter(pl.col("relation").n_unique().over("cell") > 1).select("relation")
+    parts = parts.join(pl.concat([held, shared]).unique(), on="relation", how="semi")
+    terms = [
+        parts.select("relation", "cell", coefficient=-1.0),
+        parts.select("relation", cell="margin", coefficient=1.0).unique(),
+    ]
+    return pl.concat(terms).sort("relation", "cell")
 
 
 def sums_of(parts: pl.DataFrame) -> pl.DataFrame:

@@ -245,7 +245,7 @@ def deposit_new(
 
 @deposit_app.command("list")
 def deposit_list(data: DataOption = None) -> None:
-    """Les dépôts : en vigueur, remplacés, retirés, refusés."""
+    """Les dépôts : en vigueur, remplacés, retirés, refusés, effacés. Efface ce qui n'est plus à garder."""
     from pipelines.depositing import list_deposits
 
     raise typer.Exit(list_deposits(held(data, None), out, err))

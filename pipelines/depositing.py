@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from shutil import rmtree
@@ -20,6 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.stages import geography
+from pipelines.stages.erasing import erase_ended, forget
+from pipelines.stages.tables import sources_of
 from pipelines.workspace import Workspace, WorkspaceError, replace_bytes
 from sources.deposits.checking import Checked, Reference, check
 from sources.deposits.contract import Contract, as_source, read_contract
@@ -27,9 +29,11 @@ from sources.deposits.faults import Fault, UnreadableError
 from sources.deposits.forms import contract_text, csv_form, xlsx_form
 from sources.deposits.gate import may_be_kept, persons_in
 from sources.deposits.reading import Book, columns_of, load, read
-from sources.deposits.register import Event, Register, RegisterError, in_force
+from sources.deposits.register import Event, Register, RegisterError, files_held, kept_until, years_in_force
 from sources.deposits.report import Refusal, as_html, as_text
 from sources.raw_store import RawFile
+from warehouse.catalogue import load_catalogue
+from warehouse.release import PUBLIC
 
 DONE, FAILED, USAGE = 0, 1, 2
 PRIVATE = 0o600
@@ -211,7 +215,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _identifier(register: Register, contract: Contract) -> str:
     """The next deposit of a contract, refused ones counted: short, since a person types it."""
-    before = [e for e in register.events() if e.contract == contract.name and e.kind != "withdrawn"]
+    before = [e for e in register.events() if e.contract == contract.name and e.kind in ("accepted", "refused")]
     return f"{contract.name}-{len(before) + 1:04d}"
 
 
@@ -228,7 +232,8 @@ def _accept(
     """The body, its rows in the index, then the register: a deposit exists once the register says so."""
     assert file.data is not None and file.book is not None, "an accepted file was read"
     sha256 = hashlib.sha256(file.data).hexdigest()
-    held = register.in_force(contract.name)
+    today = datetime.now(UTC).date()
+    held = {y: e for y, e in register.in_force(contract.name).items() if kept_until(e, contract) > today}
     before = [held[y] for y in checked.years if y in held]
     if len(before) == len(checked.years) and all(_same(e, sha256, cog) for e in before):
         out.print(f"Ce fichier est déjà en vigueur ({before[0].deposit}) : rien à faire.", highlight=False)
@@ -236,7 +241,8 @@ def _accept(
     at = datetime.now(UTC)
     workspace.store.add(file.data, PRIVATE)
     source = as_source(contract)
-    urls = [contract.edition(y, sha256, file.book.format, cog) for y in checked.years]
+    deposit_id = _identifier(register, contract)
+    urls = [contract.edition(y, deposit_id, file.book.format, cog) for y in checked.years]
     workspace.store.record(
         [
             RawFile(
@@ -257,7 +263,6 @@ def _accept(
     )
     for folder in (workspace.data / "core" / source.source_id, workspace.stage("settled", source.source_id)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    deposit_id = _identifier(register, contract)
     replaced = tuple(dict.fromkeys(e.deposit for e in before))
     register.add(
         Event(
@@ -274,7 +279,10 @@ def _accept(
             replaced,
         )
     )
+    shown = {s.source_id for s in sources_of(workspace, load_catalogue(), PUBLIC)}
+    who = "les deux éditions" if source.source_id in shown else "l'édition des partenaires"
     _show_accepted(contract, deposit_id, checked, cog, replaced, out)
+    out.print(f"À faire : « vigie run » le publie, après protection, dans {who}.", highlight=False)
     return DONE
 
 
@@ -285,7 +293,6 @@ def _same(event: Event, sha256: str, cog_year: int) -> bool:
 def _show_accepted(
     contract: Contract, deposit_id: str, checked: Checked, cog: int, replaced: Sequence[str], out: Console
 ) -> None:
-    who = "l'édition des partenaires" if contract.diffusion == "partner" else "les deux éditions"
     out.print(f"[green]Dépôt accepté :[/green] {deposit_id}", highlight=False)
     years = ", ".join(map(str, checked.years))
     rows = f"{len(checked.rows)} lignes, {years}, COG {cog}"
@@ -294,7 +301,6 @@ def _show_accepted(
         out.print(f"  {escape(notice)}", highlight=False)
     for old in replaced:
         out.print(f"  remplace {old}, qui reste dans le magasin brut", highlight=False)
-    out.print(f"À faire : « vigie run » le publie, après protection, dans {who}.", highlight=False)
 
 
 # --- what became of them
@@ -308,7 +314,7 @@ def withdraw(workspace: Workspace, deposit_id: str, reason: str, out: Console, e
         with register.alone():
             contracts, events = workspace.contracts, register.events()
             found = next((e for e in events if e.kind == "accepted" and e.deposit == deposit_id), None)
-            years = _years_of(events, found) if found else []
+            years = years_in_force(events, found) if found else []
             if found is None or not years:
                 known = "remplacé ou retiré" if found else "inconnu"
                 raise WorkspaceError(
@@ -326,7 +332,7 @@ def withdraw(workspace: Workspace, deposit_id: str, reason: str, out: Console, e
                     reason=reason,
                 )
             )
-            _forget(workspace, contracts[found.contract], years)
+            forget(workspace, contracts[found.contract].source_id, years)
     except (RegisterError, WorkspaceError) as error:
         return _told(err, error)
     out.print(
@@ -338,19 +344,10 @@ def withdraw(workspace: Workspace, deposit_id: str, reason: str, out: Console, e
     return DONE
 
 
-def _years_of(events: Sequence[Event], found: Event) -> list[int]:
-    return [y for y, e in in_force(events, found.contract).items() if e.deposit == found.deposit]
-
-
-def _forget(workspace: Workspace, contract: Contract, years: Sequence[int]) -> None:
-    """Removes what was read of some years of a deposit."""
-    folders = (workspace.data / "core" / contract.source_id, workspace.stage("settled", contract.source_id))
-    for path in (path for folder in folders for year in years for path in folder.glob(f"{year}.*")):
-        path.unlink()
-
-
 def list_deposits(workspace: Workspace, out: Console, err: Console) -> int:
-    """Prints every deposit, oldest first, and the contracts that have none."""
+    """Erases what is no longer kept, then prints every deposit, oldest first, and the contracts that have none."""
+    with suppress(WorkspaceError):  # a run that goes on has erased it; what cannot be read is told below
+        erase_ended(workspace)
     try:
         events, contracts = Register(workspace.deposits_folder).events(), workspace.contracts
     except (RegisterError, WorkspaceError) as error:
@@ -359,9 +356,11 @@ def list_deposits(workspace: Workspace, out: Console, err: Console) -> int:
     table.add_column("Dépôt", no_wrap=True)
     for name in ("Propriétaire", "Années", "Reçu le", "État", "À effacer le"):
         table.add_column(name)
-    for event in (e for e in events if e.kind != "withdrawn"):
+    held = files_held(events)
+    for event in (e for e in events if e.kind in ("accepted", "refused")):
         years = ", ".join(map(str, event.years))
-        until = _until(event, contracts.get(event.contract)) if event.kind == "accepted" else ""
+        contract = contracts.get(event.contract)
+        until = str(kept_until(event, contract)) if event in held and contract else ""
         table.add_row(event.deposit, escape(event.owner), years, event.at[:10], escape(_state(events, event)), until)
     out.print(table)
     silent = [n for n in contracts if not any(e.contract == n and e.kind == "accepted" for e in events)]
@@ -371,10 +370,13 @@ def list_deposits(workspace: Workspace, out: Console, err: Console) -> int:
 
 def _state(events: Sequence[Event], event: Event) -> str:
     """What a deposit is worth now (French)."""
+    later = [e for e in events[events.index(event) + 1 :] if e.contract == event.contract]
+    erased = next((e for e in later if e.kind == "erased" and e.deposit == event.deposit), None)
+    if erased:
+        return f"effacé le {erased.at[:10]} ({erased.reason})"
     if event.kind == "refused":
         return "refusé, en quarantaine"
-    years = _years_of(events, event)
-    later = [e for e in events[events.index(event) + 1 :] if e.contract == event.contract]
+    years = years_in_force(events, event)
     withdrawn = [e for e in later if e.kind == "withdrawn" and e.deposit == event.deposit]
     if withdrawn:
         reason = f" ({withdrawn[-1].reason})" if withdrawn[-1].reason else ""
@@ -382,14 +384,3 @@ def _state(events: Sequence[Event], event: Event) -> str:
     if not years:
         return f"remplacé par {next(e.deposit for e in later if event.deposit in e.replaces)}"
     return "en vigueur" if len(years) == len(event.years) else f"en vigueur pour {', '.join(map(str, years))}"
-
-
-def _until(event: Event, contract: Contract | None) -> str:
-    """The day when the convention's retention ends."""
-    if contract is None:
-        return ""
-    received = date.fromisoformat(event.at[:10])
-    months = received.month - 1 + contract.retention_months
-    year, month = received.year + months // 12, months % 12 + 1
-    end = date(year, month, min(received.day, calendar.monthrange(year, month)[1]))
-    return f"[red]{end} (échu)[/red]" if end <= datetime.now(UTC).date() else str(end)

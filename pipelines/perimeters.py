@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -25,12 +25,13 @@ COMMUNE = re.compile(r"(\d{2}|2[AB])\d{3}")
 
 
 class Version(BaseModel):
-    """One composition: `asked` as it was typed, `members` what it stands for, communes of the COG and IRIS."""
+    """One composition: `asked` as it was typed, `members` what it stands for, communes of the COG and IRIS. `date`, to
+    the second: what was defined first is told first, and what follows is judged by it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = Field(ge=1)
-    date: date
+    date: datetime
     cog_year: int
     asked: tuple[str, ...]
     members: tuple[str, ...] = Field(min_length=1)
@@ -72,6 +73,11 @@ def load(folder: Path) -> list[Perimeter]:
     return [read_written(path, Perimeter, PerimeterError, **told) for path in sorted(folder.glob("*.yaml"))]
 
 
+def in_order(perimeters: Iterable[Perimeter]) -> list[Perimeter]:
+    """Perimeters by the moment their current version was defined."""
+    return sorted(perimeters, key=lambda p: (p.current.date, p.slug))
+
+
 def save(folder: Path, perimeter: Perimeter) -> Path:
     """Writes a perimeter's file, whole; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +90,7 @@ def save(folder: Path, perimeter: Perimeter) -> Path:
 
 
 def revised(
-    known: Sequence[Perimeter], name: str, cog_year: int, asked: Sequence[str], members: Iterable[str], today: date
+    known: Sequence[Perimeter], name: str, cog_year: int, asked: Sequence[str], members: Iterable[str], now: datetime
 ) -> tuple[Perimeter, bool]:
     """The perimeter of that name with this composition as its last version, and whether anything changed.
 
@@ -98,7 +104,7 @@ def revised(
     if before is not None and (before.current.cog_year, before.current.members) == (cog_year, whole):
         return before, False
     old = before.versions if before else ()
-    new = Version(version=len(old) + 1, date=today, cog_year=cog_year, asked=tuple(asked), members=whole)
+    new = Version(version=len(old) + 1, date=now, cog_year=cog_year, asked=tuple(asked), members=whole)
     return Perimeter(slug=slug, name=name, versions=(*old, new)), True
 
 

@@ -21,7 +21,7 @@ from pipelines.perimeters import Perimeter, PerimeterError, load
 from pipelines.progress import Reporter, Silent
 from pipelines.settings import Settings
 from sources.client import Outcome
-from sources.deposits.contract import Contract, ContractError, contracts_of
+from sources.deposits.contract import Contract, ContractError, Deposited, contracts_of
 from sources.deposits.register import RegisterError, deposited_sources
 from sources.description import Edition, Source, load_sources
 from sources.raw_store import RawStore
@@ -180,9 +180,12 @@ class Workspace:
         return digest_of_tree([ROOT / "sources"])
 
     def input_digest(self) -> str:
-        """Digest of what the release is made of: raw bytes of each edition read, code, choices."""
+        """Digest of what the release is made of: raw bytes of each edition read, code, choices. Of a deposit, its name:
+        this digest is published, and whoever knows all of a file but a few figures would try them until it agrees."""
         inputs = [
-            [s.source_id, e.edition, self.raw_sha256(s, e)] for s in self.sources.values() for e in self.present(s)
+            [s.source_id, e.edition, e.url if isinstance(s, Deposited) else self.raw_sha256(s, e)]
+            for s in self.sources.values()
+            for e in self.present(s)
         ]
         own = [[p.slug, p.name, p.current.cog_year, p.current.members] for p in self.perimeters]
         deposits = [[n, c.digest] for n, c in self.contracts.items() if self.sources[c.source_id].editions]

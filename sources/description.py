@@ -28,7 +28,7 @@ Connector = Literal["file", "records", "melodi", "datagouv", "typed", "deposit"]
 ADDRESSES: dict[Connector, str] = {
     "file": "https://.+",
     "typed": "https://.+",
-    "deposit": r"deposit:[a-z0-9_]+/\d{4}/[0-9a-f]{12}",  # contract, year, start of the body's hash
+    "deposit": r"deposit:[a-z0-9_]+-\d{4,}/\d{4}",  # name of the deposit, year
     "records": r"https://[^/]+/api/explore/v2\.\d/catalog/datasets/[^/]+/records\?(.+&)?order_by=.+",
     "melodi": r"https://api\.insee\.fr/melodi/data/\w+(\?.+)?",
     "datagouv": r"https://www\.data\.gouv\.fr/api/1/datasets/[^/?]+/",

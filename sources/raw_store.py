@@ -1,7 +1,7 @@
 """The raw store: bytes as the producers served them, named by sha256, and the index of where they came from.
 
-Nothing is ever changed in place. A body is written to a temporary name, fsynced, renamed; the index is
-written anew beside the old one, and renamed over it.
+Nothing is ever changed in place; only what a partner deposited is erased, at the end of its retention. A body is
+written to a temporary name, fsynced, renamed; the index is written anew beside the old one, and renamed over it.
 
 A process killed between the two leaves a body without a line in the index. That is harmless and needs no
 repair: the next download of the same bytes lands on the same name and is then indexed. A temporary file left
@@ -200,6 +200,11 @@ class RawStore:
                 "de nouveau ; s'il s'altère encore, faire examiner le disque"
             )
         return data
+
+    def erase(self, sha256: str) -> None:
+        """Removes a body, if it is there; the index keeps its rows."""
+        with self.locked():
+            self.path(sha256).unlink(missing_ok=True)
 
     # --- index
 

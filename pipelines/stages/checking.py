@@ -24,6 +24,7 @@ from expectations.results import CheckResult, Run
 from expectations.suites import published_suites
 from expectations.vocabulary import Bounds, Suite, load_bounds, quoted
 from pipelines.stages import protecting
+from pipelines.stages.tables import catalogue_of
 from pipelines.workspace import Workspace
 from sources.deposits.contract import Deposited
 from sources.description import Source
@@ -81,13 +82,14 @@ def check_folder(workspace: Workspace, folder: Path, run: Run, *, previous: Path
 
 def _owed_coverage(workspace: Workspace, previous: Path) -> str:
     """What stands after FROM for the coverage that must not be lost: that of the previous release, less the indicators
-    whose deposit was corrected or withdrawn since, which is its owner's right."""
+    whose deposit was corrected, withdrawn or kept to partners since, which is its owner's right."""
     relation = _relation(previous / "coverage.parquet")
     held = [e.url for s in workspace.sources.values() for e in s.editions]
     gone = pl.col("url").str.starts_with("deposit:") & ~pl.col("url").is_in(held)
     changed = set(pl.scan_parquet(previous / "source_file.parquet").filter(gone).collect()["source_id"])
     catalogue = load_catalogue()
-    freed = [i.id for i in catalogue.indicators if changed & set(catalogue.sources_of(i))]
+    told = {i.id for i in catalogue_of(workspace, catalogue, previous.name).indicators}
+    freed = [i.id for i in catalogue.indicators if changed & set(catalogue.sources_of(i)) or i.id not in told]
     return f"(FROM {relation} WHERE indicator_id NOT IN ({quoted(freed)}))" if freed else relation
 
 
@@ -119,14 +121,16 @@ def check_core(workspace: Workspace, sources: Iterable[Source]) -> list[CheckRes
 
 
 def check_protection(workspace: Workspace, sources: Iterable[Source], run: Run) -> list[CheckResult]:
-    """One result per deposit: whether what an outsider can compute of each withheld count is wide enough."""
+    """Two results per deposit: whether what an outsider can compute of each withheld figure is wide enough (critical),
+    and whether all that the rule asks could be (a warning)."""
     results: list[CheckResult] = []
     for source in sources:
         file = protecting.path(workspace, source, "audit") if isinstance(source, Deposited) else None
         if file is None or not workspace.present(source) or not file.exists():
             continue
         report = pl.read_parquet(file)
-        exposed = report.filter(~pl.col("ok"))
+        exposed, lowered = report.filter(~pl.col("ok")), report.filter("lowered")
+        refused = report.filter(pl.col("refused").is_not_null())
         results.append(
             CheckResult(
                 check_id=f"audit_{source.source_id}",
@@ -134,10 +138,26 @@ def check_protection(workspace: Workspace, sources: Iterable[Source], run: Run) 
                 table_name="observation",
                 severity="critical",
                 passed=exposed.height == 0,
-                observed=f"{exposed.height} cellule(s) mal protégée(s) sur {report.height} masquée(s)",
-                expected="aucun effectif masqué ne se déduit de ce qui est publié",
+                observed=f"{exposed.height} cellule(s) mal protégée(s)",
+                expected="aucun chiffre masqué ne se déduit de ce qui est publié",
                 rows_failed=exposed.height,
                 sample=" ; ".join(exposed["cell"].head(5)),
+                run_id=run.run_id,
+                checked_at=run.checked_at,
+            )
+        )
+        results.append(
+            CheckResult(
+                check_id=f"regle_{source.source_id}",
+                suite=DISCLOSURE,
+                table_name="observation",
+                severity="warning",
+                passed=lowered.height + refused.height == 0,
+                observed=f"{lowered.height} cellule(s) déjà resserrée(s) par une publication passée ; "
+                f"{refused.height} tableau(x) retenu(s) en entier",
+                expected="toute la protection que la règle demande, et des chiffres qui s'accordent entre eux",
+                rows_failed=lowered.height + refused.height,
+                sample=" ; ".join([*refused["refused"], *lowered["cell"].head(5)]),
                 run_id=run.run_id,
                 checked_at=run.checked_at,
             )

@@ -3,7 +3,7 @@ zones d'emploi, perimeters. Distributions of unions (methods.distribution) and p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from methods import calibration, unions
 from methods.distribution import DECILES, GRID, cumulative, mixture, quantiles
 from methods.indicators import COLUMNS, NO_REFERENCE, TOTAL
 from methods.measured import measured
-from methods.passage import convert
 from methods.perimeters import LEVEL as PERIMETER
-from methods.settle import KNOWN_SHARE
 from methods.shapes import ShapeModel, calibrate, curves, learn
 from methods.territories import FRANCE
-from pipelines.stages import geography
+from pipelines.perimeters import in_order
+from pipelines.stages import geography, refusing
+from pipelines.stages.refusing import ALL_MEDIANS, LARGE
 from pipelines.stages.settling import editions_to_settle, settled_path
 from pipelines.workspace import Workspace, digest, fingerprint_of, in_pairs, refresh
 from sources.description import Edition
@@ -45,11 +45,8 @@ COVARIATES = {  # census of communes: numerator, denominator
 CENSUS, SOCIAL_HOUSING = "insee_comparateur", "sdes_rpls"
 READ = (DETAILED, CENSUS, SOCIAL_HOUSING)  # beside the settled figures of COMMUNAL
 RATE_STEP = 1.0  # rounding of the poverty rates of communes, in points
-# Figures of a territory of this size are told; below, and from 50 households or 100 persons, its median only.
-LARGE = (pl.col("persons") >= unions.RATE_PERSONS) | (pl.col("households") >= unions.RATE_HOUSEHOLDS)
 SOME = (pl.col("persons") >= 100) | (pl.col("households") >= 50)
 FEWEST_LEARNT = 200  # communes with nine deciles
-ALL_MEDIANS = 0.999  # share of the persons above which every member's median is known
 DIFFERENCE = "difference"  # reason: the figure would single out masked communes
 RATE_PRINTED = 0.1
 # quantity of a distribution -> what its figures are rounded to
@@ -235,8 +232,7 @@ def _rows(workspace: Workspace, year: int, models: dict[int, ShapeModel]) -> pl.
     outside = asked.join(own.communes.select("code"), on="code", how="anti").select("union_id")
     asked = asked.join(outside, on="union_id", how="anti", maintain_order="left")  # not all in the field of the source
     median = own.national_median or national_median(own.published)
-    defined = geography.ranked(workspace, _names(workspace), "union_id")["union_id"].to_list()
-    rates = poverty_rates(own, asked, median, defined, _older_versions(workspace, edition))
+    rates = poverty_rates(own, asked, median, _refused(workspace, edition, own, asked))
     parts = [_of_rates(rates)]
     model = _model(workspace, year, models)
     if model is not None:
@@ -262,9 +258,10 @@ def _rows(workspace: Workspace, year: int, models: dict[int, ShapeModel]) -> pl.
 
 
 def targets(workspace: Workspace, edition: Edition) -> pl.DataFrame:
-    """Communes (of the edition) of every territory whose median or rate is not published and that holds each of them
-    whole: (union_id, code), the rank of the territory. Perimeters come last, in the order in which they were defined:
-    what one more may tell hangs on what is already told."""
+    """Communes (of the edition) of every territory whose median or rate is not published under its own name and that
+    holds each of them whole: (union_id, code), the rank of the territory. Perimeters come last, in the order in which
+    they were defined: what one more may tell hangs on what is already told. The twin of a published territory is there
+    for what is not published of either."""
     settled = pl.scan_parquet(settled_path(workspace, workspace.sources[COMMUNAL], edition))
     open_ = (
         settled.filter(pl.col("variable").cast(pl.String).is_in(["med", "tp60"]))
@@ -274,14 +271,19 @@ def targets(workspace: Workspace, edition: Edition) -> pl.DataFrame:
         .collect()
     )
     values = pl.read_parquet(workspace.core(COMMUNAL, edition.edition), columns=["level", "code"])
-    groups = geography.correspondence(workspace, edition, values).groups
+    where = geography.correspondence(workspace, edition, values)
+    twins = geography.ranked(workspace, geography.read(workspace, "twins"), "territory_id").select(
+        union_id="territory_id"
+    )
+    shared = twins.unique().join(where.same, left_on="union_id", right_on="territory_id", how="anti")
+    groups = where.groups
     whole = groups.filter(~pl.col("partial").any().over("territory_id"))
     order = geography.ranked(workspace, _names(workspace), "union_id")
     # Filosofi says nothing of the whole of France: its field is the métropole and two départements
     country = geography.ranked(workspace, pl.DataFrame({"union_id": [f"FRANCE-{FRANCE}"]}), "union_id")
     return (
         whole.select("code", union_id="territory_id")
-        .join(open_, on="union_id", how="semi")
+        .join(pl.concat([open_, shared]).unique(), on="union_id", how="semi")
         .join(country, on="union_id", how="anti")
         .join(order.select("order", "union_id"), on="union_id", how="left")
         .sort(pl.col("order").fill_null(0), "union_id", "code")
@@ -289,22 +291,28 @@ def targets(workspace: Workspace, edition: Edition) -> pl.DataFrame:
     )
 
 
+def _refused(workspace: Workspace, edition: Edition, own: Facts, asked: pl.DataFrame) -> set[int]:
+    """The territories of `asked` whose estimates would single out masked communes; keeps what perimeters are judged by
+    until the next run."""
+    wanted = asked.select("code", union="union_id")
+    defined = pl.col("union").is_in(geography.ranked(workspace, _names(workspace), "union_id")["union_id"].implode())
+    known, refused = refusing.official(own.communes, own.composition, own.published, wanted.filter(~defined))
+    year, cog = edition.data_year, edition.cog_year or edition.data_year
+    refresh(refusing.known_path(workspace, year), _fingerprint(workspace, year), lambda: known)
+    older = refusing.older_versions(workspace, workspace.perimeters, cog)
+    return {*refused, *refusing.of_perimeters(known, wanted.filter(defined), older)}
+
+
 def _names(workspace: Workspace) -> pl.DataFrame:
     """The perimeters in the order in which they were defined: (union_id, order)."""
-    defined = sorted(workspace.perimeters, key=lambda p: (p.current.date, p.slug))
-    names = {"union_id": [f"{PERIMETER}-{p.slug}" for p in defined], "order": range(1, len(defined) + 1)}
-    return pl.DataFrame(names, schema={"union_id": pl.String, "order": pl.UInt32})
+    names = [f"{PERIMETER}-{p.slug}" for p in in_order(workspace.perimeters)]
+    order = range(1, len(names) + 1)
+    return pl.DataFrame({"union_id": names, "order": order}, schema={"union_id": pl.String, "order": pl.UInt32})
 
 
-def _older_versions(workspace: Workspace, edition: Edition) -> list[set[str]]:
-    """The communes, in the edition's COG, of the perimeters' earlier versions: their figures were told."""
-    table, cog = geography.read(workspace, "passage"), edition.cog_year or edition.data_year
-    return [
-        set(convert([m.removeprefix("COM-") for m in v.members], table, v.cog_year, cog)["to_code"])
-        for p in workspace.perimeters
-        for v in p.versions[:-1]
-        if all(m.startswith("COM-") for m in v.members)
-    ]
+def cog_years(workspace: Workspace) -> dict[int, int]:
+    """year -> COG of its communal file."""
+    return {year: e.cog_year or e.data_year for year, e in sorted(_editions(workspace, COMMUNAL).items())}
 
 
 def _model(workspace: Workspace, year: int, models: dict[int, ShapeModel]) -> ShapeModel | None:
@@ -334,12 +342,9 @@ def national_median(published: pl.DataFrame) -> float:
     return float(np.exp(quantiles(shares[None] @ values, np.array([0.5]))[0, 0]))
 
 
-def poverty_rates(
-    own: Facts, asked: pl.DataFrame, median: float, perimeters: Collection[int] = (), older: Sequence[Set[str]] = ()
-) -> pl.DataFrame:
+def poverty_rates(own: Facts, asked: pl.DataFrame, median: float, refused: Collection[int]) -> pl.DataFrame:
     """Rows of methods.unions.estimate for the territories asked for, with `households`, and `refused` where an estimate
-    would single out masked communes. perimeters: those of the unions that an observatory defined, which come last;
-    older: communes of those that were told of before."""
+    would single out masked communes."""
     communes = own.communes.select(
         "code", "persons", "households", "d1", "d9", "rate", "rate_lower", "rate_upper", med="d5"
     )
@@ -358,33 +363,7 @@ def poverty_rates(
     )
     households = wanted.join(communes.select("code", "households"), on="code").group_by("union").agg("households")
     found = found.join(households.with_columns(pl.col("households").list.sum()), on="union")
-    rated = parents.join(rates.drop_nulls("rate"), on="union", how="semi").group_by("union").agg("code")
-    masked = dict(communes.filter(pl.col("rate").is_null()).select("code", "persons").iter_rows())
-    register = unions.Register(masked, [*map(set, rated["code"]), *older])
-    told = found.filter(LARGE, pl.col("coverage") < KNOWN_SHARE)["union"].implode()
-    refused: list[int] = []
-    sets = wanted.filter(pl.col("union").is_in(told)).join(
-        _whole(own, wanted), on="union", how="anti", maintain_order="left"
-    )
-    sets = sets.group_by("union", maintain_order=True).agg("code")
-    for union, codes in sets.iter_rows():
-        held = set(codes)
-        if (register.refusal(held) is not None) if union in perimeters else register.separates(held):
-            refused.append(union)
-        else:
-            register.admit(held)
-    return found.with_columns(refused=pl.col("union").is_in(refused))
-
-
-def _whole(own: Facts, wanted: pl.DataFrame) -> pl.DataFrame:
-    """The unions made of whole départements (régions, the country): what is told of them adds up what is known."""
-    departements = own.composition.filter(pl.col("level") == "DEP").select("code", "territory")
-    sizes = departements.group_by("territory").agg(size=pl.len())
-    held = wanted.join(departements, on="code", how="left").group_by("union", "territory").agg(n=pl.len())
-    partly = held.join(sizes, on="territory", how="left").filter(
-        (pl.col("n") == pl.col("size")).fill_null(False).not_()
-    )
-    return wanted.select("union").unique().join(partly, on="union", how="anti")
+    return found.with_columns(refused=pl.col("union").is_in(list(refused)))
 
 
 def _of_distribution(rebuilt: pl.DataFrame) -> pl.DataFrame:

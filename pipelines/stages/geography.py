@@ -23,6 +23,7 @@ from methods.territories import (
     same_territory,
     territories,
     territory_members,
+    twins,
 )
 from pipelines.perimeters import Perimeter, members_frame
 from pipelines.workspace import Workspace, WorkspaceError, digest, fingerprint_of, refresh
@@ -100,9 +101,11 @@ def build_territories(workspace: Workspace) -> pl.DataFrame:
     table = pl.concat([whole, districts.district_territories(places, whole, reference)]).sort("territory_id")
     own = _perimeters(workspace, table, reference)
     cities = communes.filter(pl.col("typecom") == "ARM").select(code="parent", arm="code").sort("code", "arm")
+    every_member = pl.concat([members, inside, own.members]).sort("parent_id", "child_id")
     frames = {
         "territory": pl.concat([table, own.territories]).sort("territory_id"),
-        "territory_member": pl.concat([members, inside, own.members]).sort("parent_id", "child_id"),
+        "territory_member": every_member,
+        "twins": twins(every_member),
         "cities": cities,
         "reference_members": members_by_year(communes, composition),
         "parents": pl.concat([parents(members, cities), parents_of_parts(table), own.parents]).sort(

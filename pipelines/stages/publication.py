@@ -11,19 +11,21 @@ from typing import Any
 import polars as pl
 
 from expectations.results import CheckResult, Run, blocking, to_frame
-from pipelines.stages import geography, protecting
-from pipelines.stages.checking import check_core, check_folder, check_protection
+from pipelines.stages import geography, told
+from pipelines.stages.checking import DISCLOSURE, check_core, check_folder, check_protection
+from pipelines.stages.erasing import erase_ended
 from pipelines.stages.reconciling import reconciled_lines
-from pipelines.stages.tables import sources_of, write_tables
+from pipelines.stages.tables import has_partner_edition, sources_of, write_tables
 from pipelines.workspace import ROOT, Workspace, WorkspaceError, replace_frame, sweep
 from warehouse.catalogue import load_catalogue
-from warehouse.release import EDITIONS, PARTNER, PUBLIC, Releases
+from warehouse.release import EDITIONS, PARTNER, Releases
 
 FICTION = "Données fictives : pays imaginaire généré pour la démonstration, aucun chiffre n'est réel."
 
 
 def prepare(workspace: Workspace) -> list[str]:
-    """Takes the data folder for this run and puts right what a killed one left; returns what was done (French).
+    """Takes the data folder for this run, puts right what a killed one left and erases the deposits whose retention has
+    ended; returns what was done (French).
 
     Raises WorkspaceError when another process holds it, when it holds data of the other kind, or a perimeter that
     cannot be read.
@@ -34,11 +36,13 @@ def prepare(workspace: Workspace) -> list[str]:
         private.mkdir(mode=0o700, exist_ok=True)
         private.chmod(0o700)
     _ = workspace.perimeters  # read first: a file that cannot be stops the run before anything is asked of a producer
-    done = Releases(workspace.data).recover()
+    releases = Releases(workspace.data)
+    done = releases.recover()
+    told.recover(workspace.told, [r.release_id for r in releases.list()])
     left = [p for folder in ("core", "stage") for p in sweep(workspace.data / folder)] + workspace.store.sweep()
     if left:
         done.append(f"{len(left)} fichier(s) temporaire(s) d'une exécution interrompue, supprimé(s)")
-    return done
+    return done + erase_ended(workspace)
 
 
 def build_candidate(workspace: Workspace) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def build_candidate(workspace: Workspace) -> dict[str, Any]:
     public = releases.candidate(inputs, git_commit=_commit(), notice=FICTION if demo else None)
     catalogue = load_catalogue()
     candidates = [public]
-    if any(s.diffusion != PUBLIC and workspace.present(s) for s in workspace.sources.values()):
+    if has_partner_edition(workspace, catalogue):
         candidates.append(public.beside(PARTNER))
     for candidate in candidates:
         write_tables(workspace, catalogue, candidate)
@@ -82,11 +86,13 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     run = Run(run_id, datetime.now(UTC))
     results: list[CheckResult] = []
     for candidate in workspace.candidates:
-        core = check_core(workspace, sources_of(workspace, candidate.edition))
+        sources = sources_of(workspace, load_catalogue(), candidate.edition)
+        core = check_core(workspace, sources)
         found = [replace(r, run_id=run.run_id, checked_at=run.checked_at) for r in core]
-        found += check_protection(workspace, sources_of(workspace, candidate.edition), run)
+        found += check_protection(workspace, sources, run)
         found += check_folder(workspace, candidate.tables, run, previous=candidate.before)
-        candidate.write("quality_check", to_frame(found).with_columns(pl.col("checked_at").dt.replace_time_zone(None)))
+        told = to_frame([_told(r) for r in found])
+        candidate.write("quality_check", told.with_columns(pl.col("checked_at").dt.replace_time_zone(None)))
         failed = {(r.suite, r.check_id, r.table_name) for r in found if not r.passed}
         results = [
             *found,
@@ -95,6 +101,14 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     workspace.results = results
     replace_frame(workspace.stage("quality_check.parquet"), to_frame(results))
     return results
+
+
+def _told(result: CheckResult) -> CheckResult:
+    """A result as it is published: not which withheld figures it is about, nor how many, which would say what they are
+    withheld for. Who keeps the warehouse sees it whole."""
+    if result.suite == DISCLOSURE and not result.passed:
+        return replace(result, observed="dit à qui tient l'entrepôt", rows_failed=0, sample="")
+    return replace(result, sample="") if "depot_" in result.sample else result
 
 
 def _published_results(workspace: Workspace) -> list[CheckResult]:
@@ -127,9 +141,10 @@ def publish(workspace: Workspace) -> dict[str, Any]:
     if not workspace.candidates:
         latest = Releases(workspace.data).latest()
         return {"inchangé": True, "publication": latest.release_id if latest else None}
+    told.announce(workspace.told, workspace.candidates[0].release_id)
     release = Releases(workspace.data).publish(*workspace.candidates)
     workspace.candidates = []
-    protecting.accept(workspace)
+    told.accept(workspace.told)
     workspace.published = release.release_id
     return {
         "publication": release.release_id,

@@ -49,6 +49,8 @@ def left_out_path(workspace: Workspace, source: Source, edition: Edition) -> Pat
 def settle_source(workspace: Workspace, source: Source) -> dict[str, Any]:
     """Writes the settled Parquet of each edition of a source; returns what to show."""
     rules = variable_rules(load_catalogue()).get(source.source_id, ())
+    if isinstance(source, Deposited):
+        rules = (*rules, *protecting.private_rules(source, rules))
     asked = editions_to_settle(workspace, source) if rules else []
     written: list[str] = []
     with workspace.progress.step(f"Géographie {source.source_id}", len(asked)) as step:
@@ -99,6 +101,7 @@ def _settled(
         groups=where.groups,
         iris=where.iris,
         cities=geography.read(workspace, "cities"),
+        twins=geography.ranked(workspace, geography.read(workspace, "twins"), "territory_id", "twin_id"),
         rules=rules,
     )
     # grouped, so that reading one variable skips the others; whoever reads sorts what it needs

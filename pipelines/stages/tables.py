@@ -21,7 +21,7 @@ from sources.description import Source
 from warehouse.catalogue import Catalogue, Indicator, indicator_table, series_break_table
 from warehouse.coverage import coverage_of, with_absent
 from warehouse.models import TABLES
-from warehouse.release import PUBLIC, Candidate
+from warehouse.release import PARTNER, PUBLIC, Candidate
 
 BLOCK_ROWS = 262_144  # text takes five times the memory of codes: never a whole indicator at once
 ABSENT = {
@@ -32,21 +32,45 @@ ABSENT = {
 }
 
 
-def sources_of(workspace: Workspace, edition: str) -> list[Source]:
-    """The sources that an edition may tell of."""
-    return [s for s in workspace.sources.values() if edition != PUBLIC or s.diffusion == "public"]
+def sources_of(workspace: Workspace, catalogue: Catalogue, edition: str) -> list[Source]:
+    """The sources that an edition may tell of: the public one has no deposit that no indicator of its own shows.
+    catalogue: the whole one."""
+    sources = list(workspace.sources.values())
+    if edition != PUBLIC:
+        return sources
+    shown = catalogue_of(workspace, catalogue, PUBLIC)
+    used = {s for i in shown.indicators for s in shown.sources_of(i)}
+    public = (s for s in sources if s.diffusion == PUBLIC)
+    return [s for s in public if s.source_id in used or not isinstance(s, Deposited)]
 
 
 def catalogue_of(workspace: Workspace, catalogue: Catalogue, edition: str) -> Catalogue:
-    """The part of the catalogue that an edition may tell of: the public one has neither the partners' indicators nor
-    those that rest on a source of theirs."""
+    """The part of the catalogue that an edition may tell of, each indicator with the strictest diffusion among its own,
+    those of its sources and those of the indicators it is computed from. catalogue: the whole one."""
+    public = {s.source_id for s in workspace.sources.values() if s.diffusion == PUBLIC}
+
+    def open_to_all(indicator: Indicator) -> bool:
+        rests_on = (indicator, *catalogue.bases_of(indicator))
+        return set(catalogue.sources_of(indicator)) <= public and all(i.diffusion == PUBLIC for i in rests_on)
+
+    judged = tuple(i if open_to_all(i) else i.model_copy(update={"diffusion": PARTNER}) for i in catalogue.indicators)
     if edition != PUBLIC:
-        return catalogue
-    told = {s.source_id for s in sources_of(workspace, edition)}
-    kept = tuple(i for i in catalogue.indicators if i.diffusion == PUBLIC and set(catalogue.sources_of(i)) <= told)
-    scopes = told | {i.id for i in kept}
+        return catalogue.model_copy(update={"indicators": judged})
+    kept = tuple(i for i in judged if i.diffusion == PUBLIC)
+    scopes = {i.id for i in kept} | {s for i in kept for s in catalogue.sources_of(i)}
     return catalogue.model_copy(
         update={"indicators": kept, "breaks": tuple(b for b in catalogue.breaks if b.scope in scopes)}
+    )
+
+
+def has_partner_edition(workspace: Workspace, catalogue: Catalogue) -> bool:
+    """Whether a deposit is there that is for partners alone, whole or for some of its indicators. catalogue: the whole
+    one."""
+    hidden = [i for i in catalogue_of(workspace, catalogue, PARTNER).indicators if i.diffusion == PARTNER]
+    used = {s for i in hidden for s in catalogue.sources_of(i)}
+    return any(
+        isinstance(s, Deposited) and (s.diffusion == PARTNER or s.source_id in used) and workspace.present(s)
+        for s in workspace.sources.values()
     )
 
 
@@ -65,7 +89,7 @@ def write_tables(workspace: Workspace, whole: Catalogue, candidate: Candidate) -
         candidate.write("passage", geography.read(workspace, "passage"))
         candidate.write("indicator", indicator_table(catalogue))
         candidate.write("series_break", series_break_table(catalogue))
-        candidate.write("source_file", source_files(workspace, sources_of(workspace, candidate.edition)))
+        candidate.write("source_file", source_files(workspace, sources_of(workspace, whole, candidate.edition)))
         sizes = territories.group_by("level", "perimeter_year").agg(territories=pl.len().cast(pl.Int64))
         ranks = territories.sort("territory_id").select(
             "territory_id", pl.col("level").cast(pl.Categorical), "perimeter_year", "population"
@@ -155,7 +179,10 @@ def _territories(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
 
 
 def source_files(workspace: Workspace, sources: Sequence[Source]) -> pl.DataFrame:
-    """The table `source_file`: one row per edition of the sources that the release was built from."""
+    """The table `source_file`: one row per edition of the sources that the release was built from. Neither the digest
+    nor the size of a file with secrets is told: whoever knows all of it but a few figures would try them until they
+    agree.
+    """
     fictional = " (fictif)" if workspace.settings.profile == "demo" else ""
     asked = pl.DataFrame(
         [
@@ -178,4 +205,6 @@ def source_files(workspace: Workspace, sources: Sequence[Source]) -> pl.DataFram
     served = workspace.store.history().unique(["source_id", "edition", "sha256"], keep="last", maintain_order=True)
     rows = asked.join(served.drop("producer", "licence"), on=["source_id", "edition", "sha256"])
     utc = pl.col("retrieved_at").dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return rows.with_columns(utc).select(TABLES["source_file"].names).cast(dict(TABLES["source_file"].schema()))  # pyright: ignore[reportArgumentType]
+    private = [s.source_id for s in sources if isinstance(s, Deposited) and s.contract.secrecy.threshold]
+    told = (pl.when(~pl.col("source_id").is_in(private)).then(c).alias(c) for c in ("sha256", "bytes"))
+    return rows.with_columns(utc, *told).select(TABLES["source_file"].names).cast(dict(TABLES["source_file"].schema()))  # pyright: ignore[reportArgumentType]

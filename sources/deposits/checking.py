@@ -385,13 +385,22 @@ class _TableCheck:
         return value, None
 
     def _within(self, row: Row) -> None:
-        """A part is no more than its whole, a largest contributor no more than the amount."""
+        """A part is no more than its whole, a largest contributor no more than the amount, which comes with it."""
         for column in self.contract.figures:
             whole = column.part_of or column.of
             if whole is None or column.name not in row.values or whole not in row.values:
                 continue
             part, total = row.values[column.name][0], row.values[whole][0]
-            if part is not None and total is not None and part > total:
+            if column.of is not None and part is None and total is not None:
+                self._fault(
+                    "amount_alone",
+                    row.number,
+                    column.name,
+                    f"un nombre partout où « {whole} » en a un : sans lui, la dominance ne se vérifie pas",
+                    "pas de nombre",
+                    f"remplir la case, ou écrire s dans « {whole} »",
+                )
+            elif part is not None and total is not None and part > total and column.role != "contributors":
                 self._fault(
                     "part_above_whole",
                     row.number,

@@ -26,9 +26,20 @@ PERIODS = {"year": 1, "half": 2, "month": 12}  # periods in a year
 
 # territory, level, period, dimension and unit say what a row is of; the others are figures.
 # dimension: a breakdown that is kept (sex, age). unit: what is summed up (an association, a school, an action).
-# largest: the largest contributor of an amount. measure: a figure that does not add up (a median, a rate).
+# largest, contributors: what the largest contributor of an amount brings, and how many there are; never published.
+# measure: a figure that does not add up (a median, a rate).
 Role = Literal[
-    "territory", "level", "period", "dimension", "unit", "count", "amount", "denominator", "largest", "measure"
+    "territory",
+    "level",
+    "period",
+    "dimension",
+    "unit",
+    "count",
+    "amount",
+    "denominator",
+    "largest",
+    "contributors",
+    "measure",
 ]
 KEYS = ("territory", "level", "period", "dimension", "unit")
 
@@ -63,7 +74,7 @@ class Column(_Strict):
     codes: dict[str, Modality] = {}  # of a dimension or a unit: the only ones allowed
     pattern: str | None = None  # of a unit: what an identifier looks like; never free text
     part_of: str | None = None  # column that this one never exceeds
-    of: str | None = None  # of a largest contributor: its amount
+    of: str | None = None  # of a largest contributor or of a number of contributors: the amount
 
     @model_validator(mode="after")
     def _codes_suit_the_role(self) -> Column:
@@ -71,8 +82,11 @@ class Column(_Strict):
             raise ValueError(f"{self.name} : une dimension dit ses codes (`codes`)")
         if self.role == "unit" and bool(self.codes) == bool(self.pattern):
             raise ValueError(f"{self.name} : une unité dit ses codes (`codes`) ou leur forme (`pattern`)")
-        if (self.role == "largest") != (self.of is not None):
-            raise ValueError(f"{self.name} : `of` (le montant) se dit du plus gros contributeur, et de lui seul")
+        if (self.role in ("largest", "contributors")) != (self.of is not None):
+            raise ValueError(
+                f"{self.name} : `of` (le montant) se dit du plus gros contributeur et du nombre de contributeurs, d'eux"
+                " seuls"
+            )
         return self
 
     @property
@@ -136,10 +150,12 @@ class Contract(_Strict):
     def _figures_wrong(self) -> Iterator[str]:
         if not self.figures:
             yield "aucune colonne de chiffres"
-        told = {c.of for c in self.of_role("largest")}
-        alone = [c.name for c in self.of_role("amount") if c.name not in told and self.secrecy.rule != "S_OPEN"]
-        if alone:
-            yield f"montants {alone} : sans leur plus gros contributeur (rôle largest), rien n'en serait publié"
+        secret = self.secrecy.rule != "S_OPEN"
+        for role, label in (("largest", "plus gros contributeur"), ("contributors", "nombre de contributeurs")):
+            told = {c.of for c in self.of_role(role)}
+            alone = [c.name for c in self.of_role("amount") if c.name not in told]
+            if alone and secret:
+                yield f"montants {alone} : sans leur {label} (rôle {role}), la dominance ne se vérifie pas"
         summed = [c.name for c in self.of_role("dimension") if not any(m.suffix == "" for m in c.codes.values())]
         if self.of_role("measure") and (summed or self.of_role("unit") or self.over_year == "sum"):
             yield f"une mesure ne s'additionne pas : donner l'ensemble (suffix: \"\") de {summed}, sans unité"
@@ -166,13 +182,14 @@ class Contract(_Strict):
         """Of everything the contract says: figures are read again when it changes."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
-    def edition(self, year: int, sha256: str, file_format: Format, cog_year: int) -> Edition:
-        """The year of a deposit, as an edition; nobody is asked for it, its body is in the raw store."""
+    def edition(self, year: int, deposit: str, file_format: Format, cog_year: int) -> Edition:
+        """The year of a deposit, as an edition; nobody is asked for it, its body is in the raw store. Its address is
+        published, and says nothing of the file: see pipelines.stages.tables.source_files."""
         return Edition(
             edition=str(year),
             data_year=year,
             cog_year=cog_year,
-            url=f"deposit:{self.name}/{year}/{sha256[:12]}",
+            url=f"deposit:{deposit}/{year}",
             format=file_format,
             connector="deposit",
             layout=self.digest,

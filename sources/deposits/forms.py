@@ -28,8 +28,8 @@ period: year  # year (2023), half (2023-S1) ou month (2023-04)
 # cog_year: 2025  # année des codes, si c'est toujours la même ; sinon « vigie deposit FICHIER --cog ANNÉE »
 columns:
   # rôles qui disent de quoi est une ligne : territory, period, level, dimension (sexe, âge), unit (structure, action :
-  # additionnées) ; rôles des chiffres : count, amount, denominator, largest (le plus gros contributeur d'un montant,
-  # `of:` dit lequel), measure (une médiane, un taux : ne s'additionne pas)
+  # additionnées) ; rôles des chiffres : count, amount (avec, `of:` disant lequel, largest : ce qu'apporte son plus gros
+  # contributeur, et contributors : leur nombre), denominator, measure (une médiane, un taux : ne s'additionne pas)
   - {{name: code, label: "Code Insee de la commune", role: territory}}
   - {{name: annee, label: "Année", role: period}}
   - name: sexe

@@ -25,7 +25,8 @@ Choice = tuple[str | None, str]  # code of a dimension (None: the whole), suffix
 
 
 def parse(source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.DataFrame:
-    """The edition's year of a deposit. A masked part leaves the sum null, the known parts its lower bound.
+    """The edition's year of a deposit. A masked part leaves the sum null; the known parts are its lower bound in open
+    data of whole years only: elsewhere they are a count that no one protects, of a part of the year or of the places.
 
     Raises LayoutError when the stored file no longer keeps its contract (a contract that changed since).
     """
@@ -55,6 +56,7 @@ def parse(source: Source, edition: Edition, files: Mapping[str, bytes]) -> pl.Da
 
 
 def _blocks(contract: Contract, rows: list[Row], year: int) -> Iterator[Block]:
+    bounded = contract.secrecy.threshold == 0 and contract.period == "year"
     for column in contract.figures:
         told = [row for row in rows if column.name in row.values]
         for choices in product(*(_choices(d) for d in contract.of_role("dimension"))):
@@ -68,7 +70,7 @@ def _blocks(contract: Contract, rows: list[Row], year: int) -> Iterator[Block]:
             for level in contract.levels:
                 own = cells.filter(pl.col("level") == level)
                 if own.height:
-                    yield Block(level, variable, year, _values(own, variable, year))
+                    yield Block(level, variable, year, _values(own, variable, year, bounded))
 
 
 def _choices(dimension: Column) -> list[Choice]:
@@ -109,8 +111,8 @@ def _cells(contract: Contract, column: Column, rows: list[Row]) -> pl.DataFrame:
     )
 
 
-def _values(cells: pl.DataFrame, variable: str, year: int) -> pl.DataFrame:
-    """Rows VALUES of one variable and level."""
+def _values(cells: pl.DataFrame, variable: str, year: int, bounded: bool) -> pl.DataFrame:
+    """Rows VALUES of one variable and level. bounded: whether the known parts of a sum may be told."""
     whole = pl.col("masked") == 0
     summed = ~whole & (pl.col("parts") > 1)
 
@@ -124,7 +126,7 @@ def _values(cells: pl.DataFrame, variable: str, year: int) -> pl.DataFrame:
         year=pl.lit(year, pl.Int16),
         variable=pl.lit(variable, pl.Categorical),
         value=pl.when(whole).then("known"),
-        lower=pl.when(summed & ~pl.col("signed")).then("known"),
+        lower=pl.when(summed & ~pl.col("signed") & bounded).then("known"),
         upper=pl.lit(None, pl.Float64),
         obs_status=status(0, ObsStatus),
         conf_status=status(1, ConfStatus),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The first run, in a folder that has nothing but two perimeters, one of which was defined before a merger."""
     data = tmp_path_factory.mktemp("built") / "data"
     for name, cog, members in PERIMETERS:
-        save(data / "perimeters", revised([], name, cog, members, members, date(2026, 1, 1))[0])
+        save(data / "perimeters", revised([], name, cog, members, members, datetime(2026, 1, 1))[0])
     run = vigie(data, "run", **SMALL)
     assert run.code == 0, run.text
     return Built(data, run)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 from vigie_runs import call
+
+from pipelines.judging import judged
+from pipelines.settings import Settings
+from pipelines.workspace import Workspace
+from sources.deposits.forms import contract_text
 
 COMMUNES = ("99011", "99012", "99013", "99015")
 PARTNER = "depot_cpam_assures"
@@ -27,6 +33,60 @@ def assures() -> bytes:
         for sex in ("F", "M")
     ]
     return "\n".join(["code;niveau;annee;sexe;assures_17p;sans_mt;c2s", *lines]).encode()
+
+
+def indices() -> bytes:
+    """What the Département publishes of two communes and of itself."""
+    lines = ["code;niveau;annee;iss_publie", "99011;COM;2021;21,5", "99012;COM;2021;48,2", "99;DEP;2021;59,3"]
+    return "\n".join(lines).encode()
+
+
+def assert_the_departement_is_quoted(data: Path) -> None:
+    """What it deposits, before what is cited of it, and never added up."""
+    rows = published(data, "observation").filter(
+        pl.col("indicator_id") == "cmp_iss_dept", pl.col("value").is_not_null()
+    )
+    told = rows.filter(pl.col("source_ids") == "depot_departement_sante_sociale/2021")
+    values = dict(told.select("territory_id", "value").iter_rows())
+    assert values == {"COM-99011": 21.5, "COM-99012": 48.2, "DEP-99": 59.3, "ZE-9902": 59.3}, "the same communes"
+    assert set(rows["source_ids"]) == {*told["source_ids"], "cd91_iss/2021"}
+    assert rows["territory_id"].is_unique().all()
+
+
+def end_of_retention(data: Path, contract: str) -> None:
+    """Dates the deposits of a contract back to a day that no retention reaches."""
+    path = data / "deposits" / "register.jsonl"
+    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    old = [e | ({"at": "2001-01-31T10:00:00Z"} if e["contract"] == contract else {}) for e in events]
+    path.write_text("".join(json.dumps(e) + "\n" for e in old), encoding="utf-8")
+
+
+def assert_erased(data: Path, held: list[Path]) -> None:
+    """Nothing is left of a deposit but in past releases and in the register of what they told. held: its files."""
+    assert [p for p in held if p.exists()] == []
+    assert pl.read_parquet(data / "stage" / "observation" / "san_sansmt.parquet").is_empty()
+    partner = [pl.read_parquet(p) for p in sorted(data.glob("releases/r*/partner/observation.parquet"))]
+    assert [bool((r["indicator_id"] == "san_sansmt").any()) for r in partner] == [True, True, False]
+    assert PARTNER not in set(pl.read_parquet(data / "releases/latest/partner/source_file.parquet")["source_id"])
+    assert any((data / "told" / PARTNER).iterdir())
+
+
+def keep_to_partners(data: Path, contract: str) -> None:
+    """Its owner decides so, by the contract."""
+    text = contract_text(contract)
+    assert "diffusion: public" in text
+    (data / "contracts").mkdir()
+    (data / "contracts" / f"{contract}.yaml").write_text(
+        text.replace("diffusion: public", "diffusion: partner"), encoding="utf-8"
+    )
+
+
+def assert_kept_to_partners(data: Path, indicator: str) -> None:
+    """The catalogue says public; the contract, which is stricter, wins in both editions."""
+    tables = ("observation", "indicator", "coverage")
+    assert [t for t in tables if (published(data, t)["indicator_id"] == indicator).any()] == []
+    told = pl.read_parquet(data / "releases" / "latest" / "partner" / "indicator.parquet")
+    assert told.filter(pl.col("indicator_id") == indicator)["diffusion"].to_list() == ["partner"]
 
 
 def published(data: Path, table: str) -> pl.DataFrame:
@@ -73,6 +133,32 @@ def assert_protected(data: Path) -> None:
     assert audit["passed"].to_list() == [True] and audit["observed"][0][0] == "0"
 
 
+def add_a_perimeter(data: Path, small: dict[str, str]) -> None:
+    """One that holds the 3 women and two other communes: what would be withheld of it is said."""
+    added = call(data, "perimeter", "add", "Trois", "--communes", " ".join(COMMUNES[:3]), **small)
+    assert added.code == 0 and "Dont sans médecin traitant déclaré, femmes" in added.text, added.text
+    assert "Par différence" in added.text
+
+
+def assert_withheld_as_foreseen(data: Path) -> None:
+    """The run withholds of the perimeter the counts that were announced, and those alone; no commune pays for it."""
+    workspace = Workspace(Settings(data=data))
+    foreseen = judged(workspace, workspace.perimeters[-1])
+    assert workspace.perimeters[-1].slug == "trois" and foreseen is not None
+    counts = foreseen.filter(pl.col("figures").str.contains("sans médecin traitant"))
+    refused = counts.drop_nulls("reason")["figures"].str.extract("(femmes|hommes)$")
+    told = [next(data.glob(f"releases/{name}/partner/observation.parquet")) for name in ("r0002-*", "latest")]
+    before, after = (pl.read_parquet(path).filter(pl.col("indicator_id") == "san_sansmt") for path in told)
+    own = after.filter(pl.col("territory_id") == "PER-trois")
+    withheld = own.filter(pl.col("value").is_null())
+    sexes = {"F": "femmes", "M": "hommes", "_T": None}
+    assert own.height == counts.height == 3 and {sexes[s] for s in withheld["sex"]} == set(refused)
+    assert set(withheld["reason"]) == {"secret"} and set(withheld["conf_status"]) == {"C"}
+    key = ["territory_id", "year", "sex", "age", "reference"]
+    shown = before.filter(pl.col("value").is_not_null())
+    assert shown.join(after.filter(pl.col("value").is_null()), on=key, how="semi").is_empty()
+
+
 def test_deposited_corrected_withdrawn(copied: Callable[..., Path], small: dict[str, str], tmp_path: Path) -> None:
     data = copied()
     reasons = published(data, "coverage").filter(pl.col("indicator_id") == "edu_loisirs")
@@ -80,7 +166,8 @@ def test_deposited_corrected_withdrawn(copied: Callable[..., Path], small: dict[
 
     (tmp_path / "accueil_loisirs-2022.csv").write_bytes(places(40))
     (tmp_path / "cpam_assures-2022.csv").write_bytes(assures())
-    for name in ("accueil_loisirs", "cpam_assures"):
+    (tmp_path / "departement_sante_sociale-2022.csv").write_bytes(indices())
+    for name in ("accueil_loisirs", "cpam_assures", "departement_sante_sociale"):
         done = call(data, "deposit", str(tmp_path / f"{name}-2022.csv"), **small)
         assert done.code == 0, done.text
     run = call(data, "run", **small)
@@ -88,24 +175,34 @@ def test_deposited_corrected_withdrawn(copied: Callable[..., Path], small: dict[
     assert rates(data)["COM-99011"] == pytest.approx(20)
     assert_two_editions(data)
     assert_protected(data)
+    assert_the_departement_is_quoted(data)
     files = published(data, "source_file").filter(pl.col("source_id") == "depot_accueil_loisirs")
     assert files.select("owner", "edition", "diffusion").row(0) == ("Caf, SDJES", "2022", "public")
 
     (tmp_path / "corrige.csv").write_bytes(places(50))
     done = call(data, "deposit", str(tmp_path / "corrige.csv"), "--contract", "accueil_loisirs", **small)
     assert done.code == 0 and "remplace accueil_loisirs-0001" in done.text
-    assert "remplacé par accueil_loisirs-0002" in call(data, "deposit", "list", **small).text
+    assert "remplacé" in call(data, "deposit", "list", **small).text
+    add_a_perimeter(data, small)
     assert call(data, "run", **small).code == 0
     assert rates(data)["COM-99011"] == pytest.approx(25)
+    assert_withheld_as_foreseen(data)
 
     withdrawn = call(data, "deposit", "withdraw", "accueil_loisirs-0002", "--reason", "champ erroné", **small)
     assert withdrawn.code == 0, withdrawn.text
-    assert call(data, "run", **small).code == 0
+    end_of_retention(data, "cpam_assures")
+    keep_to_partners(data, "departement_sante_sociale")
+    partners = [p for p in data.rglob("*.parquet") if PARTNER in p.parts and "told" not in p.parts]
+    assert len(partners) == 4
+    run = call(data, "run", **small)
+    assert run.code == 0 and "cpam_assures-0001 effacé" in run.text, run.text
     assert rates(data) == {}
     assert published(data, "source_file").filter(pl.col("source_id") == "depot_accueil_loisirs").height == 0
-    assert "champ erroné" in call(data, "deposit", "list", **small).text
+    listed = call(data, "deposit", "list", **small).text
+    assert "retiré" in listed and "effacé" in listed
     assert not (data / "core" / "depot_accueil_loisirs" / "2022.parquet").exists()
-    assert (data / "core" / PARTNER / "2022.parquet").exists()
+    assert_erased(data, partners)
+    assert_kept_to_partners(data, "cmp_iss_dept")
 
 
 def test_the_commands_refuse_and_say_why(copied: Callable[..., Path], small: dict[str, str], tmp_path: Path) -> None:

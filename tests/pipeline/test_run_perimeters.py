@@ -8,6 +8,10 @@ from pathlib import Path
 import polars as pl
 from vigie_runs import Built, call
 
+from pipelines.judging import judged
+from pipelines.settings import Settings
+from pipelines.workspace import Workspace
+
 
 def figures(built: Built, indicator: str) -> pl.DataFrame:
     rows = pl.scan_parquet(built.public / "observation.parquet").filter(
@@ -37,11 +41,40 @@ def test_a_part_of_a_merged_commune_is_known_only_before_the_merger(built: Built
     assert after.select("value", "reason").row(0) == (None, "scission_sans_part")
 
 
+def test_what_is_foreseen_is_what_the_run_refused(built: Built) -> None:
+    workspace = Workspace(Settings(data=built.data))
+    told = 0
+    for perimeter in workspace.perimeters:
+        foreseen = judged(workspace, perimeter)
+        assert foreseen is not None
+        rows = foreseen.filter(pl.col("figures").str.starts_with("Taux de pauvreté"))
+        rates = figures(built, "rev_tp60").filter(pl.col("territory_id") == f"PER-{perimeter.slug}")
+        refused = rates.filter(pl.col("reason") == "difference")["year"]
+        assert set(rows.drop_nulls("reason")["year"]) == set(refused)
+        told += len(refused)
+    assert told, "one of the two has refused estimates"
+
+
+def test_a_perimeter_of_which_nothing_could_be_told_is_refused(
+    copied: Callable[..., Path], small: dict[str, str]
+) -> None:
+    data = copied()
+    refused = call(data, "perimeter", "add", "Isolés", "--communes", "99006 99009", **small)
+    assert refused.code == 1 and "Périmètre refusé" in refused.text and "au taux masqué" in refused.text
+    assert not (data / "perimeters" / "isoles.yaml").exists()
+    some = call(data, "perimeter", "add", "Deux et un", "--communes", "99011 99012 99015", **small)
+    assert some.code == 0 and (data / "perimeters" / "deux-et-un.yaml").exists()
+    (data / "releases" / "latest").unlink()
+    first = call(data, "perimeter", "add", "Isolés", "--communes", "99006 99009", **small)
+    assert first.code == 0 and "Rien n'est encore publié" in first.text
+    assert (data / "perimeters" / "isoles.yaml").exists()
+
+
 def test_the_commands(built: Built, copied: Callable[..., Path], small: dict[str, str]) -> None:
     data = copied()
     assert "PER-deux-communes" in call(data, "perimeter", "list", **small).text
     shown = call(data, "perimeter", "show", "Deux communes", **small).text
-    assert "COM-99011" in shown and "DEP-99" in shown
+    assert "COM-99011" in shown and "DEP-99" in shown and "au taux masqué" in shown
     refused = call(data, "perimeter", "add", "Autre", "--communes", "99011 12345", **small)
     assert refused.code == 2 and "inconnus : 12345" in refused.text
     assert not (data / "perimeters" / "autre.yaml").exists()

@@ -422,6 +422,10 @@ def _texts() -> Iterator[Case]:
     largest = rows_of(caf)
     largest[2]["montant_max"] = "9999999"
     yield Case("largest-above-amount", caf.name, "csv", as_csv(largest), "part_above_whole", 4, "montant_max")
+    for column in ("montant_max", "montant_foyers"):
+        alone = rows_of(caf)
+        alone[3][column] = "s"
+        yield Case(f"amount-without-{column}", caf.name, "csv", as_csv(alone), "amount_alone", 5, column)
 
 
 def _workbooks() -> Iterator[Case]:

@@ -21,17 +21,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from methods.indicators import Published
 from pipelines import depositing
 from pipelines.settings import Settings
 from pipelines.stages import acquisition, geography
+from pipelines.stages.erasing import erase_ended
 from pipelines.workspace import Workspace, WorkspaceError
 from sources.deposits.checking import Reference, check, end_of
-from sources.deposits.contract import LEGAL, Contract, ContractError, contracts_of, read_contract, shipped_contracts
+from sources.deposits.contract import (
+    LEGAL,
+    Contract,
+    ContractError,
+    as_source,
+    contracts_of,
+    read_contract,
+    shipped_contracts,
+)
 from sources.deposits.faults import letters
 from sources.deposits.forms import contract_text, csv_form, xlsx_form
+from sources.deposits.parse import parse
 from sources.deposits.reading import read
-from sources.deposits.register import Register, RegisterError
+from sources.deposits.register import Event, Register, RegisterError, kept_until
 from sources.description import load_sources
+from sources.raw_store import RawStore
 from warehouse.catalogue import load_catalogue
 
 GOOD = list(cases.good())
@@ -174,6 +186,7 @@ FOUND = {  # words of the report that name each fault
     "missing_modality": "aucune pour M",
     "missing_period": "aucune ligne pour 2023-04",
     "part_above_whole": "au plus",
+    "amount_alone": "la dominance ne se vérifie pas",
     "out_of_range": "au plus 100",
     "no_rows": "au moins une ligne",
     "no_whole_year": "année entière",
@@ -415,6 +428,176 @@ def test_a_damaged_register_is_named(data: Path, bring: Deposit) -> None:
         _ = workspace(data).sources
 
 
+# --- the end of a retention
+
+LONG_AGO = "2001-01-31T10:00:00Z"
+
+
+def aged(data: Path, *deposits: str) -> None:
+    """Dates some deposits back to a day that no retention reaches."""
+    path = data / "deposits" / "register.jsonl"
+    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    old = [{**e, "at": LONG_AGO} if e["deposit"] in deposits and e["kind"] != "withdrawn" else e for e in events]
+    path.write_text("".join(json.dumps(e) + "\n" for e in old), encoding="utf-8")
+
+
+def body_of(data: Path, body: bytes) -> Path:
+    return workspace(data).store.path(hashlib.sha256(body).hexdigest())
+
+
+@pytest.fixture
+def assures(data: Path, bring: Deposit) -> bytes:
+    """A deposit as a run leaves it, read and computed; its file."""
+    body = cases.as_csv(cases.rows_of(shipped_contracts()["cpam_assures"]))
+    bring(body, "cpam_assures")
+    core_of(data, "depot_cpam_assures", "2023")
+    for name in COMPUTED:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).touch()
+    return body
+
+
+COMPUTED = [
+    "stage/settled/depot_cpam_assures/2023.parquet",
+    "stage/settled/depot_cpam_assures/2023.left_out",
+    "stage/protected/depot_cpam_assures/2023.parquet",
+    "stage/protected/depot_cpam_assures/audit.parquet",
+    "stage/observation/san_sansmt.parquet",
+    "told/depot_cpam_assures/effectifs.values.proposed",
+]
+KEPT = ["stage/observation/rev_tp60.parquet", "told/depot_cpam_assures/effectifs.values.parquet"]
+
+
+def test_at_the_end_of_its_retention_a_deposit_is_erased_with_all_that_was_made_of_it(
+    data: Path, assures: bytes
+) -> None:
+    for name in KEPT:
+        (data / name).touch()
+    assert erase_ended(workspace(data)) == [] and body_of(data, assures).exists()
+    aged(data, "cpam_assures-0001")
+    (told,) = erase_ended(workspace(data))
+    assert "cpam_assures-0001 effacé : conservation de" in told
+    left = [p for p in files_of(data) if "cpam" in str(p) or "san_sansmt" in p.name]
+    assert left == [data / KEPT[1]] and (data / KEPT[0]).exists()
+    assert not body_of(data, assures).exists()
+    event = Register(data / "deposits").events()[-1]
+    assert (event.kind, event.deposit, event.years) == ("erased", "cpam_assures-0001", (2023,))
+    assert event.reason and "achevée le 20" in event.reason
+    assert workspace(data).sources["depot_cpam_assures"].editions == ()
+    assert erase_ended(workspace(data)) == []
+    assert len(Register(data / "deposits").events()) == 2
+    text = re.sub(r"retention_months: \d+", "retention_months: 1200", contract_text("cpam_assures"))
+    (data / "contracts").mkdir()
+    (data / "contracts" / "cpam_assures.yaml").write_text(text, encoding="utf-8")
+    assert workspace(data).sources["depot_cpam_assures"].editions == (), "a longer retention brings nothing back"
+
+
+def test_the_list_erases_and_says_until_when_the_others_are_kept(data: Path, bring: Deposit, assures: bytes) -> None:
+    bring(cases.as_csv(cases.rows_of(shipped_contracts()["logement_fragile"])), "logement_fragile")
+    aged(data, "cpam_assures-0001")
+    running = workspace(data)
+    running.lock()  # a run that goes on may read the file still
+    out, _ = console()
+    assert depositing.list_deposits(workspace(data), out, out) == 0 and body_of(data, assures).exists()
+    assert running._lock is not None
+    running._lock.close()
+    out, told = console()
+    assert depositing.list_deposits(workspace(data), out, out) == 0 and not body_of(data, assures).exists()
+    assert "effacé le 20" in told.getvalue() and "mois achevée le" in told.getvalue()
+    contract = shipped_contracts()["logement_fragile"]
+    assert str(kept_until(Register(data / "deposits").events()[1], contract)) in told.getvalue()
+
+
+def test_superseded_and_withdrawn_deposits_are_erased_too_and_the_one_in_force_stays(
+    data: Path, bring: Deposit, assures: bytes
+) -> None:
+    rows = cases.rows_of(shipped_contracts()["cpam_assures"])
+    second, third = (cases.as_csv([{**r, "c2s": n} for r in rows]) for n in ("77", "78"))
+    bring(second, "cpam_assures")
+    out, _ = console()
+    depositing.withdraw(workspace(data), "cpam_assures-0002", "", out, out)
+    bring(third, "cpam_assures")
+    aged(data, "cpam_assures-0001", "cpam_assures-0002")
+    assert len(erase_ended(workspace(data))) == 2
+    assert [body_of(data, b).exists() for b in (assures, second, third)] == [False, False, True]
+    assert [e.years for e in Register(data / "deposits").events() if e.kind == "erased"] == [(), ()]
+    assert value_of(core_of(data, "depot_cpam_assures", "2023"), "c2s_f") == 78
+    bring(assures, "cpam_assures")
+    assert Register(data / "deposits").events()[-1].deposit == "cpam_assures-0004", "a name is given once"
+
+
+def test_a_file_brought_again_is_kept_as_long_as_its_last_deposit(data: Path, bring: Deposit, assures: bytes) -> None:
+    out, _ = console()
+    depositing.withdraw(workspace(data), "cpam_assures-0001", "", out, out)
+    bring(assures, "cpam_assures")
+    aged(data, "cpam_assures-0001")
+    assert len(erase_ended(workspace(data))) == 1
+    assert core_of(data, "depot_cpam_assures", "2023").height > 0
+    aged(data, "cpam_assures-0002")
+    assert len(erase_ended(workspace(data))) == 1 and not body_of(data, assures).exists()
+
+
+@pytest.mark.parametrize("step", [(RawStore, "erase"), (Register, "add")], ids=["body", "register"])
+def test_an_erasure_that_was_killed_is_ended_by_the_next_one(
+    step: tuple[type, str], data: Path, assures: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged(data, "cpam_assures-0001")
+    with monkeypatch.context() as patched:
+        patched.setattr(*step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            erase_ended(workspace(data))
+    assert [e.kind for e in Register(data / "deposits").events()] == ["accepted"]
+    assert workspace(data).sources["depot_cpam_assures"].editions == (), "nothing is read of it meanwhile"
+    assert len(erase_ended(workspace(data))) == 1 and not body_of(data, assures).exists()
+    assert [e.kind for e in Register(data / "deposits").events()] == ["accepted", "erased"]
+
+
+def test_a_file_stored_and_never_registered_is_erased(data: Path, bring: Deposit, assures: bytes) -> None:
+    register = data / "deposits" / "register.jsonl"
+    kept = register.read_bytes()
+    body = cases.as_csv(cases.rows_of(shipped_contracts()["logement_fragile"]))
+    bring(body, "logement_fragile")
+    register.write_bytes(kept)  # killed before the event
+    assert erase_ended(workspace(data)) == []
+    assert not body_of(data, body).exists() and body_of(data, assures).exists()
+
+
+def test_a_refused_file_leaves_the_quarantine(data: Path, bring: Deposit) -> None:
+    rows = cases.rows_of(shipped_contracts()["cpam_assures"])
+    bring(cases.as_csv([{**rows[0], "c2s": "-3"}, *rows[1:]]), "cpam_assures")
+    aged(data, "cpam_assures-0001")
+    assert report_of(data).name == "cpam_assures-0001" and len(erase_ended(workspace(data))) == 1
+    assert list((data / "deposits" / "quarantine").iterdir()) == []
+
+
+def test_the_same_file_deposited_after_its_retention_is_a_new_deposit(
+    data: Path, bring: Deposit, assures: bytes
+) -> None:
+    aged(data, "cpam_assures-0001")
+    code, told = bring(assures, "cpam_assures")
+    assert code == 0 and "cpam_assures-0002" in told
+    erase_ended(workspace(data))
+    assert core_of(data, "depot_cpam_assures", "2023").height > 0
+
+
+@pytest.mark.parametrize(
+    ("received", "months", "until"),
+    [
+        ("2024-01-31", 1, date(2024, 2, 29)),
+        ("2023-11-22", 24, date(2025, 11, 22)),
+        ("2023-12-01", 13, date(2025, 1, 1)),
+    ],
+)
+def test_a_retention_is_counted_in_months_from_the_deposit(received: str, months: int, until: date) -> None:
+    event = Event("accepted", "essai-0001", "essai", "CCAS", f"{received}T08:00:00Z")
+    assert kept_until(event, changed(retention_months=months)) == until
+
+
+def test_what_a_run_shows_of_a_deposit_is_no_figure(data: Path, assures: bytes) -> None:
+    own = workspace(data)
+    assert acquisition.parse(own, own.sources["depot_cpam_assures"], None).sample is None
+
+
 # --- figures
 
 
@@ -432,15 +615,73 @@ def test_sexes_units_and_months_are_added_up(data: Path, bring: Deposit) -> None
     assert "personnes_x" not in frame["variable"].cast(pl.String)
 
 
-def test_a_masked_part_masks_the_whole_and_leaves_what_is_known_of_it(data: Path, bring: Deposit) -> None:
+def test_a_masked_part_masks_the_whole_and_what_is_known_of_it(data: Path, bring: Deposit) -> None:
     contract = shipped_contracts()["cpam_assures"]
     rows = [{**r, "c2s": {"F": "40", "M": "s", "X": "2"}[r["sexe"]]} for r in cases.rows_of(contract)]
     frame = core_lines(contract.name, cases.as_csv(rows), data, bring).filter(pl.col("code") == "99001")
     whole = frame.filter(pl.col("variable") == "c2s").row(0, named=True)
-    assert (whole["value"], whole["lower"], whole["masked_parts"]) == (None, 42, 1)
+    # 42 as a bound would be the count of the women and of X, whom nothing protects
+    assert (whole["value"], whole["lower"], whole["masked_parts"]) == (None, None, 1)
     assert (whole["obs_status"], whole["conf_status"], whole["mark"]) == ("Q", "A", "s")
     masked = frame.filter(pl.col("variable") == "c2s_m").row(0, named=True)
     assert (masked["value"], masked["lower"], masked["mark"]) == (None, None, "s")
+
+
+def test_what_is_known_of_open_data_is_a_bound(data: Path, bring: Deposit) -> None:
+    contract = shipped_contracts()["actions_budget"]
+    rows = [{**r, "credits": "1000"} for r in cases.rows_of(contract)]
+    rows += [{**r, "financeur": "VILLE", "credits": "s"} for r in rows]
+    whole = core_lines(contract.name, cases.as_csv(rows), data, bring).filter(pl.col("code") == "99001")
+    assert whole.select("value", "lower").row(0) == (None, 1000)
+
+
+def test_a_year_of_which_months_are_missing_is_neither_a_figure_nor_a_bound(data: Path, bring: Deposit) -> None:
+    """Seven months, then twelve, would tell the five others by difference."""
+    contract = shipped_contracts()["aide_alimentaire"]
+    rows = cases.rows_of(contract)
+    seven = [r if r["mois"] <= "2023-07" else {**r, "personnes": "nd"} for r in rows]
+    frame = core_lines(contract.name, cases.as_csv(seven), data, bring)
+    told = frame.filter(pl.col("variable").cast(pl.String).str.starts_with("personnes"))
+    assert told.height and told["value"].is_null().all() and told["lower"].is_null().all()
+    text = yaml.safe_load(contract_text("essai")) | {"period": "month", "over_year": "sum"}
+    text |= {"secrecy": {"rule": "S_OPEN", "threshold": 0}}
+    (data / "contracts").mkdir()
+    (data / "contracts" / "essai.yaml").write_text(yaml.safe_dump(text, allow_unicode=True), encoding="utf-8")
+    contract = workspace(data).contracts["essai"]
+    count, month = contract.figures[0].name, contract.of_role("period")[0].name
+    eleven = [{**r, count: "nd"} if r[month].endswith("-12") else r for r in cases.rows_of(contract)]
+    told = core_lines("essai", cases.as_csv(eleven), data, bring).filter(pl.col("variable") == count)
+    assert told.height and told["value"].is_null().all() and told["lower"].is_null().all(), "open, it is no year either"
+
+
+def test_a_year_in_two_deposits_is_published_once_one_has_it_whole(data: Path, bring: Deposit) -> None:
+    contract = shipped_contracts()["aide_alimentaire"]
+    former, rows = cases.rows_of(contract, year=2022), cases.rows_of(contract)
+    begun = [r for r in rows if r["mois"] <= "2023-07"]
+    code, told = bring(cases.as_csv([*former, *begun]), contract.name)
+    assert code == 0 and "2023 : 7 périodes sur 12, publiée une fois l'année entière" in told
+    source = "depot_aide_alimentaire"
+    assert [e.data_year for e in workspace(data).sources[source].editions] == [2022]
+    assert core_of(data, source, "2022")["year"].unique().to_list() == [2022]
+    code, told = bring(cases.as_csv([r for r in rows if r["mois"] > "2023-07"]), contract.name)
+    assert code == 1 and "une année entière (12 périodes)" in told  # five months complete no other deposit
+    assert [e.data_year for e in workspace(data).sources[source].editions] == [2022]
+    assert bring(cases.as_csv(rows), contract.name)[0] == 0
+    whole = core_of(data, source, "2023")
+    assert bring(cases.as_csv([*former, *begun]), contract.name)[0] == 0  # a part does not replace the whole
+    assert core_of(data, source, "2023").equals(whole)
+
+
+@pytest.mark.parametrize("over_year", ["sum", "mean", "last"])
+def test_half_a_year_gives_no_annual_figure(over_year: str, data: Path, bring: Deposit) -> None:
+    text = contract_text("epfif_relogement").replace("over_year: last", f"over_year: {over_year}")
+    (data / "contracts").mkdir()
+    (data / "contracts" / "epfif_relogement.yaml").write_text(text, encoding="utf-8")
+    rows = cases.rows_of(workspace(data).contracts["epfif_relogement"])
+    code, told = bring(cases.as_csv([r for r in rows if r["semestre"].endswith("2")]), "epfif_relogement")
+    assert code == 1 and "une année entière (2 périodes)" in told
+    assert workspace(data).sources["depot_epfif_relogement"].editions == ()
+    assert bring(cases.as_csv(rows), "epfif_relogement")[0] == 0
 
 
 def test_a_cumulated_count_is_that_of_the_last_half_year(data: Path, bring: Deposit) -> None:
@@ -462,10 +703,7 @@ def test_the_sum_of_the_sexes_is_the_whole(data: st.DataObject) -> None:
     contract = shipped_contracts()["cpam_assures"]
     counts = st.integers(0, 10_000)
     rows = [{**r, "c2s": str(data.draw(counts))} for r in cases.rows_of(contract)[:6]]
-    from sources.deposits.contract import as_source
-    from sources.deposits.parse import parse
-
-    edition = contract.edition(2023, "0" * 64, "csv", 2025)
+    edition = contract.edition(2023, "contract-0001", "csv", 2025)
     frame = parse(as_source(contract, [edition]), edition, {"0" * 12: cases.as_csv(rows)})
     for code in ("99001", "99002"):
         assert value_of(frame, "c2s", code) == sum(int(r["c2s"]) for r in rows if r["code"] == code)
@@ -509,11 +747,21 @@ def test_every_partner_indicator_rests_on_a_contract() -> None:
     known = {c.source_id: c for c in shipped_contracts().values()}
     for indicator in partners:
         held = [known[s] for s in catalogue.sources_of(indicator) if s in known]
-        assert held or indicator.id == "cmp_iss_dept"
+        assert held, f"{indicator.id} rests on no contract"
         assert all(c.secrecy.threshold >= LEGAL[indicator.secrecy_rule] for c in held)
         opener = [c for c in held if indicator.diffusion == "public" and c.diffusion == "partner"]
         assert opener == [], f"{indicator.id} would show what its owner keeps to partners"
     assert not set(known) & set(load_sources())
+
+
+def test_what_the_departement_deposits_comes_before_what_is_cited_of_it(data: Path, bring: Deposit) -> None:
+    contract = shipped_contracts()["departement_sante_sociale"]
+    rows = [{**r, "iss_publie": "21,5"} for r in cases.rows_of(contract)]
+    deposited = core_lines(contract.name, cases.as_csv(rows), data, bring)
+    spec = load_catalogue().indicator("cmp_iss_dept").specification()
+    assert isinstance(spec, Published)
+    assert next(iter(spec.variables.items())) == (contract.source_id, "iss_publie")
+    assert value_of(deposited, spec.variables[contract.source_id]) == 21.5
 
 
 def changed(**changes: object) -> Contract:
@@ -546,6 +794,7 @@ def test_a_contract_that_contradicts_itself_is_refused(changes: dict[str, object
         ({"role": "unit"}, "dit ses codes"),
         ({"role": "count", "part_of": "rien"}, "rien"),
         ({"role": "largest"}, "of"),
+        ({"role": "contributors"}, "of"),
     ],
 )
 def test_a_column_that_contradicts_the_others_is_refused(column: dict[str, str], told: str) -> None:

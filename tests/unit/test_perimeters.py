@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +15,7 @@ from methods.settle import settle
 from pipelines.perimeters import PerimeterError, expanded, load, revised, save, slug_of
 
 ONE = "name: A\nversions: [{version: 1, date: 2026-01-01, cog_year: 2021, asked: [],"
-TODAY = date(2026, 11, 22)
+NOW = datetime(2026, 11, 22, 10, 30)
 MERGER = (32, date(2020, 1, 1), "01002", "01001")
 REFERENCE = pl.DataFrame(
     [("COM", "01001"), ("COM", "01003"), ("COM", "97001"), ("IRIS", "010030101")],
@@ -123,16 +123,16 @@ def test_codes_identifiers_and_unknown_ones() -> None:
 
 
 def test_a_composition_that_changes_is_one_more_version_and_the_text_comes_back(tmp_path: Path) -> None:
-    first, changed = revised([], "Pays d'Évry", 2021, ["01001"], ["COM-01001"], TODAY)
+    first, changed = revised([], "Pays d'Évry", 2021, ["01001"], ["COM-01001"], NOW)
     assert changed and first.slug == "pays-d-evry"
-    assert revised([first], "Pays d'Évry", 2021, ["COM-01001"], ["COM-01001"], TODAY) == (first, False)
-    second, changed = revised([first], "Pays d'Évry", 2021, ["a"], ["COM-01003", "COM-01001"], TODAY)
+    assert revised([first], "Pays d'Évry", 2021, ["COM-01001"], ["COM-01001"], NOW) == (first, False)
+    second, changed = revised([first], "Pays d'Évry", 2021, ["a"], ["COM-01003", "COM-01001"], NOW)
     assert changed and [v.version for v in second.versions] == [1, 2]
     assert second.current.members == ("COM-01001", "COM-01003")
     save(tmp_path, second)
     assert load(tmp_path) == [second]
     with pytest.raises(ValueError, match="celui de « Pays d'Évry »"):
-        revised([second], "Pays d’Evry", 2021, ["a"], ["COM-01001"], TODAY)
+        revised([second], "Pays d’Evry", 2021, ["a"], ["COM-01001"], NOW)
     with pytest.raises(ValueError, match="lettres"):
         slug_of("—")
 

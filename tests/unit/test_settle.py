@@ -288,3 +288,13 @@ def test_the_true_rate_of_a_union_always_lies_within_its_bounds(members: list[tu
     )
     if row["value"] is not None:
         assert row["lower"] - 1e-9 <= poor / total <= row["upper"] + 1e-9
+
+
+def test_a_territory_takes_what_is_published_of_its_twin_where_it_has_nothing_of_its_own() -> None:
+    values = cells([("DEP", "974", "med", 16530), ("DEP", "974", "tp60", None, "Q"), ("REG", "04", "tp60", 36)])
+    pairs = pl.DataFrame({"territory_id": ["DEP-974", "REG-04"], "twin_id": ["REG-04", "DEP-974"]})
+    known = same(("DEP", "974", "DEP-974"), ("REG", "04", "REG-04"))
+    found = settle(values, same=known, groups=groups(), cities=NO_CITIES, rules=RULES, twins=pairs)
+    assert one(found, "REG-04", "med")["value"] == 16530 and one(found, "REG-04", "med")["grade"] == "A"
+    assert one(found, "REG-04", "tp60")["value"] == 36
+    assert one(found, "DEP-974", "tp60")["reason"] == "secret"

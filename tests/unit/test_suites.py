@@ -5,6 +5,7 @@ Most data that fail an expectation follow from what it states (`derived`); the o
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import cache
 
 import polars as pl
 import pytest
@@ -523,10 +524,13 @@ def spoiler(suite: Suite, expect: Expect) -> Spoiler | None:
     return explicit or (None if suite.summary else derived(expect))
 
 
+connected = cache(adapter.connect)  # hundreds of tests, one connection
+
+
 def answers(suite: Suite, frame: pl.DataFrame):
-    with adapter.connect() as con:
-        con.register("frame", frame)
-        return adapter.run_suites(con, [suite], {suite.table: "frame"}, RUN)
+    con = connected()
+    con.register("frame", frame)
+    return adapter.run_suites(con, [suite], {suite.table: "frame"}, RUN)
 
 
 CASES = [(s, e) for s in SUITES.values() for e in s.expects]

@@ -13,7 +13,7 @@ from test_audit import MOST, crossed, possible
 
 from methods.audit import audit
 from methods.suppression import Rule, costs, optimum, primary_amounts, primary_counts, protect, rule_of, with_withheld
-from methods.tables import System, TableError, cells_of, judged, sums_of, system_of
+from methods.tables import TOLD, System, TableError, cells_of, judged, relations_of, sums_of, system_of
 
 SMALL = st.lists(st.lists(st.integers(0, MOST), min_size=2, max_size=2), min_size=2, max_size=2)
 
@@ -102,3 +102,28 @@ def test_an_amount_is_withheld_when_one_dominates_or_few_contribute() -> None:
 def test_amounts_without_their_largest_contributor_are_refused() -> None:
     with pytest.raises(TableError, match="Montant refusé : b"):
         primary_amounts(amounts([50.0, None, 800.0, 9_000.0]), Rule(11))
+
+
+def test_a_small_table_is_looked_at_whole() -> None:
+    """The nearest parts of the same sum cannot move, known by another release: the only way is through a far one."""
+    stuck = [f"s{i:02d}" for i in range(14)]
+    values = {"a": 3.0, **dict.fromkeys(stuck, 20.0)}
+    values |= {**{f"t {s}": 5.0 for s in stuck}, **{f"u {s}": 25.0 for s in stuck}, "z": 30.0, "zz": 313.0}
+    cells = primary_counts(cells_of(pl.DataFrame({"cell": list(values), "value": list(values.values())})), Rule(11))
+    known = pl.col("cell").str.contains("^[tu] ")
+    kept = {c: pl.when(~known).then(c) for c in ("at_most", "at_least", "width")}
+    cells = cells.with_columns(status=pl.when(known).then(pl.lit(TOLD)).otherwise("status"), **kept)
+    parts = [("zz", part) for part in ("a", *stuck, "z")] + [(f"u {s}", part) for s in stuck for part in (s, f"t {s}")]
+    sums = sums_of(pl.DataFrame(parts, schema=["total", "part"], orient="row"))
+    assert audit(protect(system_of(cells, sums)))["ok"].all()
+
+
+def test_margins_that_share_parts_bound_each_other_without_them() -> None:
+    """An EPCI of three communes, two of them a département: 14 and 12 tell that the third commune has 2. Nothing was
+    deposited of the communes; what one margin alone divides into, nothing else tells of."""
+    frame = pl.DataFrame({"cell": ["E", "D", "R"], "place": ["E", "D", "R"]})
+    held = {"E": ("a", "b", "c"), "D": ("a", "b"), "R": ("x", "y")}
+    rows = [(f"{parent}/COM", parent, child) for parent, children in held.items() for child in children]
+    division = pl.DataFrame(rows, schema=["breakdown", "parent", "child"], orient="row")
+    relations = relations_of(frame, ["place"], {"place": division})
+    assert set(relations["cell"]) == {"E", "D", "a", "b", "c"}

@@ -18,6 +18,7 @@ from methods.territories import (
     same_territory,
     territories,
     territory_members,
+    twins,
 )
 
 Move = tuple[int, date, str, str]
@@ -279,3 +280,21 @@ def test_declared_shares_reach_the_members() -> None:
     assert set(found.select("territory_id", "partial", "share").iter_rows()) == {
         ("COM-1", True, 0.6), ("COM-9", True, 0.4),
     }  # fmt: skip
+
+
+def test_twins_are_the_territories_of_the_same_communes() -> None:
+    rows = [
+        ("REG-04", "COM-A", 1.0),
+        ("REG-04", "COM-B", 1.0),
+        ("DEP-974", "COM-B", 1.0),
+        ("DEP-974", "COM-A", 1.0),
+        ("DEP-75", "COM-C", 1.0),
+        ("PER-partie", "COM-A", 0.5),
+        ("PER-partie", "COM-B", 1.0),
+        ("EPCI-1", "COM-A", 1.0),
+        ("EPCI-1", "COM-C", 1.0),
+        ("COM-D", "QPV-1", None),
+    ]
+    members = pl.DataFrame(rows, schema=["parent_id", "child_id", "share"], orient="row")
+    expected = [("COM-C", "DEP-75"), ("DEP-75", "COM-C"), ("DEP-974", "REG-04"), ("REG-04", "DEP-974")]
+    assert twins(members).rows() == expected
