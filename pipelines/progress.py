@@ -46,6 +46,7 @@ class Terminal:
     def __init__(self) -> None:
         from rich.console import Console
 
+        console = Console(stderr=True)
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<34}"),
@@ -53,7 +54,9 @@ class Terminal:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[what]}"),
-            console=Console(stderr=True),
+            console=console,
+            auto_refresh=console.is_terminal,  # elsewhere only the last state is shown: nothing to draw meanwhile
+            refresh_per_second=4,
         )
 
     @contextmanager

@@ -224,8 +224,9 @@ class _Reader:
 
     def _cells(self, rows: pl.DataFrame, columns: Sequence[Column], level: str, year: int) -> list[Block]:
         """Blocks of some columns of rows of one level; a column of year 0 is of the rows' year."""
+        told = self._statuses_told(rows)
         return [
-            self._with_statuses(block, rows)
+            self._with_statuses(block, told)
             for block in value_blocks(
                 self.source,
                 self.edition,
@@ -238,20 +239,26 @@ class _Reader:
             )
         ]
 
-    def _with_statuses(self, block: Block, rows: pl.DataFrame) -> Block:
-        """The producer's own statuses in place of those deduced from the cell."""
+    def _statuses_told(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """By code, the statuses that the producer prints, `_` before their names; None where it prints none."""
         layout = self.layout
-        given = {"obs_status": (layout.obs_status, ObsStatus), "conf_status": (layout.conf_status, ConfStatus)}
+        given = {"_obs_status": (layout.obs_status, ObsStatus), "_conf_status": (layout.conf_status, ConfStatus)}
         named = {name: (column, kind) for name, (column, kind) in given.items() if column}
         if not named:
-            return block
+            return None
         rows = rows.with_columns(pl.col(c).replace(layout.statuses) for c, _ in named.values())
         self._refuse_unknown_statuses(rows)
-        told = rows.select(
-            code=layout.code, **{f"_{n}": pl.col(c).cast(k, strict=False) for n, (c, k) in named.items()}
+        return rows.select(
+            code=layout.code, **{name: pl.col(c).cast(kind, strict=False) for name, (c, kind) in named.items()}
         )
+
+    def _with_statuses(self, block: Block, told: pl.DataFrame | None) -> Block:
+        """The producer's own statuses in place of those deduced from the cell."""
+        if told is None:
+            return block
         joined = block.rows.join(told, on="code", how="left", maintain_order="left")
-        kept = joined.with_columns(pl.coalesce(f"_{n}", n).alias(n) for n in named).select(block.rows.columns)
+        given = [pl.coalesce(name, name[1:]).alias(name[1:]) for name in told.columns if name != "code"]
+        kept = joined.with_columns(given).select(block.rows.columns)
         # an empty cell that is not free was withheld, whatever the other status says
         hidden = pl.col("value").is_null() & (pl.col("conf_status") != "F")
         secret = pl.lit(SECRET[0], ObsStatus)

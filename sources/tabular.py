@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal, TypeVar
 
 import fastexcel
@@ -541,7 +542,7 @@ def _cells(
     text = frame[column.name]
     plain = text.cast(pl.Float64, strict=False)
     cells = frame.select("code", "row", text=text, value=plain, mark=pl.lit(None, pl.String))
-    if (text.is_not_null() & ~plain.is_finite().fill_null(False)).any():
+    if plain.null_count() > text.null_count() or not isfinite(plain.sum()):  # a cell is no number
         mark = pl.when(pl.col("text").is_in([*MARKS, *column.marks])).then(pl.col("text"))
         cells = cells.with_columns(mark=mark).with_columns(
             value=pl.when(pl.col("mark").is_null()).then(number("text"))
@@ -577,10 +578,11 @@ def _statuses(cells: pl.DataFrame, column: Column, level: str) -> pl.DataFrame:
     margin = column.margin
     rounded = pl.lit(margin > 0) & value.is_not_null()
     least, most = column.possible or (0.0, None)
+    marks = {**MARKS, **column.marks} if cells["mark"].null_count() < cells.height else {}
 
     def status(of: int, kind: pl.Enum) -> pl.Expr:
         chosen = pl.when(bounded).then(pl.lit(SECRET[of])).when(value.is_not_null()).then(pl.lit(NORMAL[of]))
-        for known, statuses in {**MARKS, **column.marks}.items():
+        for known, statuses in marks.items():
             chosen = chosen.when(mark == known).then(pl.lit(statuses[of]))
         if column.possible is not None:
             chosen = chosen.when(mark.is_not_null()).then(pl.lit(NOT_SIGNIFICANT[of]))

@@ -60,12 +60,14 @@ def finish_database(tables: Path, target: Path, *, notice: str | None = None) ->
     `notice` opens the comment of every table. Raises DatabaseError when an object is left without a comment.
     """
     with _writing(target) as connection:
+        connection.execute("BEGIN")  # hundreds of statements: each would wait for the disk on its own
         for table in TABLES.values():
             if table.csv:
                 _load(connection, table, tables / f"{table.name}.parquet")
             for comment in table.comments(notice):
                 connection.execute(comment)
         create_views(connection)
+        connection.execute("COMMIT")
         silent = uncommented(connection)
         if silent:
             raise DatabaseError(

@@ -1,0 +1,78 @@
+"""The history of runs that Dagster keeps: what one process writes, another reads and follows at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
+from unittest import mock
+
+import dagster as dg
+import pytest
+from dagster._core.storage.sql import create_engine
+
+from pipelines import history
+from pipelines.running import instance_environment
+from pipelines.settings import Settings
+from pipelines.workspace import Workspace
+
+SECONDS = 30
+
+
+@dg.op
+def nothing() -> None:
+    return None
+
+
+@dg.job
+def job() -> None:
+    nothing()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in instance_environment(Workspace(Settings(data=tmp_path / "data"))).items():
+        monkeypatch.setenv(name, value)
+    return Path(os.environ["VIGIE_DAGSTER"])
+
+
+@pytest.fixture
+def instance(folder: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.get() as opened:
+        yield opened
+
+
+def test_the_history_is_where_dagster_keeps_it(instance: dg.DagsterInstance, folder: Path) -> None:
+    run = job.execute_in_process(instance=instance)
+    assert {"index.db", f"{run.run_id}.db"} <= {p.name for p in (folder / "history" / "runs").iterdir()}
+    assert (folder / "history" / "runs.db").exists() and (folder / "schedules" / "schedules.db").exists()
+
+
+def test_what_a_run_writes_is_read_from_elsewhere_at_once(instance: dg.DagsterInstance) -> None:
+    """The terminal runs, the page shows: two instances."""
+    first, second = (job.execute_in_process(instance=instance) for _ in range(2))
+    with dg.DagsterInstance.get() as page:
+        for run in (first, second, first):
+            assert len(page.all_logs(run.run_id)) == len(instance.all_logs(run.run_id)) > 5
+
+
+def test_who_follows_a_run_is_told_of_each_event(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(job)
+    told: Queue[str] = Queue()
+    with dg.DagsterInstance.get() as page:
+        page.watch_event_logs(run.run_id, None, lambda entry, _: told.put(entry.message))
+        for word in ("one", "two"):
+            instance.report_engine_event(word, run)
+            assert told.get(timeout=SECONDS) == word
+
+
+def test_a_run_opens_its_files_once_and_not_once_an_event(folder: Path) -> None:
+    with (
+        mock.patch.object(history, "create_engine", side_effect=create_engine) as opened,
+        dg.DagsterInstance.get() as instance,
+    ):
+        runs = [job.execute_in_process(instance=instance) for _ in range(3)]
+        assert sum(len(instance.all_logs(run.run_id)) for run in runs) >= 10 * len(runs)
+    assert opened.call_count < 4 * len(runs)  # the index; each run when it goes on, and when it is read
+    assert [p.name for p in folder.rglob("*") if p.name.endswith(("-wal", "-shm", "-journal"))] == []
