@@ -34,11 +34,18 @@ TYPES = ("COM", "COMA", "COMD", "ARM")
 
 
 def core_suites(
-    source_id: str, edition: str, columns: Sequence[str], bounds: Bounds, *, by_sex: bool = True
+    source_id: str,
+    edition: str,
+    columns: Sequence[str],
+    bounds: Bounds,
+    *,
+    by_sex: bool = True,
+    sex_known: bool = True,
 ) -> tuple[Suite, ...]:
     """The suites of one core frame, chosen by its columns (the kinds of sources/schema.py).
 
     by_sex: whether it has figures of women, which few do: looking for them costs as much as the other checks.
+    sex_known: whether everybody counted is a woman or a man; not where a contract has persons of unknown sex.
     Their table is `source_id`. Raises LookupError when the columns are of no known kind.
     """
     present = set(columns)
@@ -49,7 +56,7 @@ def core_suites(
         summary_suite(name, source_id, summary, expects, edition) for name, (summary, expects) in summaries.items()
     ]
     if "core_values" in summaries and by_sex:
-        suites.append(summary_suite("core_sexes", source_id, _sexes(bounds), (), edition, may_be_empty=True))
+        suites.append(summary_suite("core_sexes", source_id, _sexes(bounds, sex_known), (), edition, may_be_empty=True))
     return tuple(suites)
 
 
@@ -154,9 +161,12 @@ def _territories(source_id: str, bounds: Bounds) -> _Summaries:
     return {"core_values_rows": (summary, ENOUGH_ROWS)}
 
 
-def _sexes(bounds: Bounds) -> Summary:
-    """Figures given for women (`_f`), for men (`_m`) and for all: counts add up, a rate of all lies between the two,
-    as far as rounding lets them (the bounds of each; a tenth for a rate that has none)."""
+def _sexes(bounds: Bounds, sex_known: bool) -> Summary:
+    """Figures given for women (`_f`), for men (`_m`) and for all: counts add up (to no more than the whole, where the
+    sex of some is not known), a rate of all lies between the two, as far as rounding lets them (the bounds of each; a
+    tenth for a rate that has none)."""
+    above, below = "f_low + m_low > high + 1e-6 * high + 1e-3", "f_high + m_high < low - 1e-6 * low - 1e-3"
+    apart, sums = (f"({above} OR {below})", "=") if sex_known else (above, "≤")
     known = (
         "(SELECT level, code, year, variable::VARCHAR AS variable, coalesce(lower, value) AS low, "
         "coalesce(upper, value) AS high FROM {table} WHERE value IS NOT NULL)"
@@ -176,8 +186,8 @@ def _sexes(bounds: Bounds) -> Summary:
             # the census weights leave residues
             Violation(
                 "women_and_men_add_up",
-                "NOT rate AND (f_low + m_low > high + 1e-6 * high + 1e-3 OR f_high + m_high < low - 1e-6 * low - 1e-3)",
-                "effectif des femmes + effectif des hommes = effectif total (aux arrondis près)",
+                f"NOT rate AND {apart}",
+                f"effectif des femmes + effectif des hommes {sums} effectif total (aux arrondis près)",
             ),
             Violation(
                 "rate_between_women_and_men",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from methods.audit import FAR, NEAR, SIBLINGS, Proof, around, attainable, core, proven
+from methods.audit import FAR, NEAR, SIBLINGS, Proof, around, attainable, core, proven, tightened
 from methods.tables import (
     DOMINANCE,
     EPSILON,
@@ -95,6 +95,25 @@ def primary_counts(cells: pl.DataFrame, rule: Rule) -> pl.DataFrame:
         at_most=pl.when(asked & masked).then("upper").when(asked).then(pl.max_horizontal(limit - 1, "lower")),
         at_least=pl.when(asked).then(pl.min_horizontal(limit, "upper")),
         width=pl.when(asked).then(pl.min_horizontal(limit, pl.col("upper") - pl.col("lower"))),
+    )
+
+
+def primary_unknowns(system: System, threshold: float, among: Booleans) -> System:
+    """The same system, asking protection for the counts that nobody holds (parts without a row, those of `among`) of
+    which all the rest, shown, would say that they are below the threshold: what is left of a département without its
+    deposited EPCI. Sums are read one at a time, so parts in the same sums must be `tables.merged`; a count that only
+    several sums together would still tell is not seen.
+    """
+    s = system
+    masked = (s.status == PRODUCER) & among
+    _, high = tightened(s, *s.bounds(s.status == PRODUCER))
+    small = masked & np.isnan(s.width) & (high < threshold) & (s.upper > high)
+    upper = np.minimum(threshold, s.upper)
+    return replace(
+        s,
+        at_most=np.where(small, threshold - 1, s.at_most),
+        at_least=np.where(small, upper, s.at_least),
+        width=np.where(small, upper - s.lower, s.width),
     )
 
 

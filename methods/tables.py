@@ -98,6 +98,16 @@ def relations_of(
     return pl.concat(terms).sort("relation", "cell")
 
 
+def merged(relations: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    """The same relations, parts that nobody holds and that are in the same sums taken together: their total is all that
+    these sums tell of. The first by name stands for them."""
+    absent = relations.join(cells, on="cell", how="anti")
+    terms = pl.concat_str("relation", pl.lit(" "), "coefficient").sort().str.join("\n")
+    same = absent.group_by("cell").agg(terms=terms).with_columns(first=pl.col("cell").min().over("terms"))
+    others = same.filter(pl.col("cell") != pl.col("first"))
+    return relations.join(others, on="cell", how="anti", maintain_order="left")
+
+
 def sums_of(parts: pl.DataFrame) -> pl.DataFrame:
     """Relations of totals that are no margin of a table: perimeters, several years, a commune and those it replaces.
 

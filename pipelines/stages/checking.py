@@ -173,7 +173,9 @@ def _core_frames(
             path = workspace.core(source.source_id, edition.edition)
             columns = list(pl.read_parquet_schema(path))
             by_sex = "variable" in columns and _has_figures_of_women(path)
-            yield core_suites(source.source_id, edition.edition, columns, bounds, by_sex=by_sex), _relation(path)
+            known = not isinstance(source, Deposited) or source.contract.says_every_modality
+            suites = core_suites(source.source_id, edition.edition, columns, bounds, by_sex=by_sex, sex_known=known)
+            yield suites, _relation(path)
 
 
 def _has_figures_of_women(path: Path) -> bool:

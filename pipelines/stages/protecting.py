@@ -19,7 +19,7 @@ from methods.audit import audit
 from methods.perimeters import LEVEL as PERIMETER
 from methods.register import versioned, with_history
 from methods.settle import VariableRule
-from methods.suppression import Rule, primary_amounts, primary_counts, protect_in_turn
+from methods.suppression import Rule, primary_amounts, primary_counts, primary_unknowns, protect_in_turn
 from methods.tables import (
     CELLS,
     EPSILON,
@@ -30,6 +30,7 @@ from methods.tables import (
     cells_of,
     identified,
     judged,
+    merged,
     relations_of,
     system_of,
 )
@@ -49,6 +50,7 @@ AUDIT = {
     "refused": pl.String,
 }
 COUNTS = "effectifs"  # of a deposit: its counts and denominators, protected together
+UNSAID = "?"  # modality of those who count in the whole only
 SEXES = ("_f", "_m")  # end the name of a variable
 WITHHELD = {"territory_id": pl.UInt32, "year": pl.Int16, "variable": pl.String, "status": pl.String}
 
@@ -74,8 +76,10 @@ def protected(workspace: Workspace, source: Deposited, settled: pl.DataFrame) ->
         return settled, pl.DataFrame(schema=AUDIT)
     withheld, audits = [pl.DataFrame(schema=WITHHELD)], [pl.DataFrame(schema=AUDIT)]
     perimeters = [f"{PERIMETER}-{p.slug}" for p in in_order(workspace.perimeters)]
+    withheld.append(_of_parts(workspace, settled))
     for table in _tables(workspace, contract, settled):
-        kept, report = _protected(table, Told(workspace.told / source.source_id, table.group), perimeters)
+        told = Told(workspace.told / source.source_id, table.group)
+        kept, report = _protected(table, told, perimeters, contract.secrecy.threshold)
         withheld.append(kept)
         origin = {"source_id": pl.lit(source.source_id), "variable": pl.lit(table.group)}
         audits.append(report.with_columns(**origin).select(*AUDIT))
@@ -100,7 +104,7 @@ def _tables(workspace: Workspace, contract: Contract, settled: pl.DataFrame) -> 
     told = settled.filter(pl.col("value").is_not_null() | (pl.col("obs_status") == "Q"))
     named = told.with_columns(
         territory=identifiers.gather(told["territory_id"]), variable=pl.col("variable").cast(pl.String)
-    )
+    ).filter(~pl.col("territory").is_in(_made_of_parts(workspace).implode()))
     divisions = {"territory": _territories(workspace), "modality": _modalities(contract)}
     rule = Rule(contract.secrecy.threshold)
 
@@ -143,7 +147,7 @@ def _modalities(contract: Contract) -> pl.DataFrame:
     choices = [["", *(m.suffix for m in d.codes.values() if m.suffix)] for d in dimensions]
     for at, dimension in enumerate(dimensions):
         told = [m.suffix for m in dimension.codes.values()]
-        children = [s for s in told if s] + (["?"] if None in told else [])
+        children = [s for s in told if s] + ([UNSAID] if None in told else [])
         for suffixes in product(*choices):
             if suffixes[at] == "":
                 parent = "/".join(suffixes)
@@ -161,8 +165,22 @@ def _territories(workspace: Workspace) -> pl.DataFrame:
     rows = members.with_columns(breakdown=kind)
     districts = pl.col("breakdown").str.ends_with("/QPV") | pl.col("breakdown").str.ends_with("/IRIS")
     rest = rows.filter(districts, ~pl.col("breakdown").str.starts_with(PERIMETER))
-    rest = rest.select("parent", "breakdown").unique().with_columns(child=pl.col("parent") + pl.lit(" reste"))
+    rest = rest.select("parent", "breakdown").unique()
+    rest = rest.with_columns(child=pl.concat_str("parent", pl.lit(" reste "), "breakdown"))
     return pl.concat([rows.select("breakdown", "parent", "child"), rest.select("breakdown", "parent", "child")])
+
+
+def _made_of_parts(workspace: Workspace) -> pl.Series:
+    """The perimeters that hold a part of a commune merged since: less the others, they would tell this part."""
+    members = geography.read(workspace, "territory_member").filter(pl.col("share").is_null())
+    return members.filter(pl.col("parent_id").str.starts_with(f"{PERIMETER}-"))["parent_id"].unique().sort()
+
+
+def _of_parts(workspace: Workspace, settled: pl.DataFrame) -> pl.DataFrame:
+    """All the figures of these perimeters (columns WITHHELD)."""
+    names = geography.identifiers(workspace).gather(settled["territory_id"])
+    rows = settled.filter(names.is_in(_made_of_parts(workspace).implode()), pl.col("value").is_not_null())
+    return rows.select("territory_id", "year", pl.col("variable").cast(pl.String), status=pl.lit(SECONDARY, pl.String))
 
 
 def _complements(contract: Contract, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -221,16 +239,21 @@ def _true(relations: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     return relations.join(sums.filter(apart), on="relation", how="anti")
 
 
-def _protected(table: Table, told: Told, perimeters: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _protected(
+    table: Table, told: Told, perimeters: Sequence[str], threshold: float
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What is withheld of a table (columns WITHHELD), and its audit. All of it where the figures contradict each other:
     what an outsider would compute of them cannot be said."""
     cells, relations = versioned(table.cells, table.relations, told.values())
     every, sums = with_history(cells, relations, told.cells(), told.relations())
     try:
-        asked = system_of(every, sums)
+        system = system_of(every, merged(sums, every))
     except TableError as error:
         row = {"cell": "", "ok": True, "lowered": False, "refused": str(error)}
         return table.frame.with_columns(status=pl.lit(SECONDARY)).select(*WITHHELD), pl.DataFrame([row], schema=AUDIT)
+    # those of unknown sex are no place's: what is left of a whole whose parts are shown, small wherever it is not zero
+    places = np.array([table.group == COUNTS and UNSAID not in name for name in system.names])
+    asked = primary_unknowns(system, threshold, places)
     system = protect_in_turn(asked, _in_turn(table.frame, cells, perimeters))
     done = judged(every, system)
     told.propose(cells.select("cell", "value"), done, sums)

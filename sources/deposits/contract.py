@@ -173,6 +173,11 @@ class Contract(_Strict):
         return {c.name: c for c in self.columns}[name]
 
     @property
+    def says_every_modality(self) -> bool:
+        """Whether each modality of each dimension has its own figure: none counts in the whole only."""
+        return all(m.suffix is not None for d in self.of_role("dimension") for m in d.codes.values())
+
+    @property
     def source_id(self) -> str:
         """What the warehouse calls this dataset."""
         return f"depot_{self.name}"

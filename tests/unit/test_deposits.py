@@ -703,8 +703,8 @@ def test_the_sum_of_the_sexes_is_the_whole(data: st.DataObject) -> None:
     contract = shipped_contracts()["cpam_assures"]
     counts = st.integers(0, 10_000)
     rows = [{**r, "c2s": str(data.draw(counts))} for r in cases.rows_of(contract)[:6]]
-    edition = contract.edition(2023, "contract-0001", "csv", 2025)
-    frame = parse(as_source(contract, [edition]), edition, {"0" * 12: cases.as_csv(rows)})
+    edition = contract.edition(2023, "cpam_assures-0001", "csv", 2025)
+    frame = parse(as_source(contract, [edition]), edition, {"2023": cases.as_csv(rows)})
     for code in ("99001", "99002"):
         assert value_of(frame, "c2s", code) == sum(int(r["c2s"]) for r in rows if r["code"] == code)
 

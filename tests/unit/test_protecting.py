@@ -17,13 +17,17 @@ from sources.deposits.contract import Contract, as_source, shipped_contracts
 
 COMMUNES = [f"COM-{code}" for code in ("A", "B", "C", "D")]
 EPCI, PERIMETER = "EPCI-1", "PER-1"
-TERRITORIES = sorted([*COMMUNES, EPCI, PERIMETER])
+PART, DEPARTEMENT, BEYOND = "PER-2", "DEP-1", "COM-E"
+TERRITORIES = sorted([*COMMUNES, BEYOND, EPCI, DEPARTEMENT, PERIMETER, PART])
 MEMBERS = [(EPCI, c) for c in COMMUNES] + [(PERIMETER, c) for c in COMMUNES[:3]]
+MEMBERS += [(DEPARTEMENT, c) for c in (*COMMUNES, BEYOND)]
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    members = pl.DataFrame(MEMBERS, schema=["parent_id", "child_id"], orient="row")
+    members = pl.DataFrame(MEMBERS, schema=["parent_id", "child_id"], orient="row").with_columns(share=1.0)
+    part = pl.DataFrame({"parent_id": PART, "child_id": COMMUNES[:2], "share": [1.0, None]})
+    members = pl.concat([members, part])
     monkeypatch.setattr(protecting.geography, "identifiers", lambda _: pl.Series(TERRITORIES))
     monkeypatch.setattr(protecting.geography, "read", lambda *_: members)
     defined = SimpleNamespace(slug="1", current=SimpleNamespace(date=datetime(2026, 1, 1)))
@@ -179,3 +183,16 @@ def test_what_a_release_tells_counts_once_it_is_published(workspace: Any) -> Non
     told.recover(workspace.told, ["r0000", "r0001"])  # killed after
     assert len(list(folder.glob("*.parquet"))) == 3 and not list(folder.glob("*.proposed"))
     told.recover(workspace.told, [])
+
+
+def test_a_commune_that_nobody_deposited_is_not_what_is_left_of_its_departement(workspace: Any) -> None:
+    kept, audit = protect(workspace, {"basrev": {EPCI: 120.0, DEPARTEMENT: 123.0}})
+    assert audit["ok"].all() and audit.height == 1
+    assert len(shown(kept, "basrev")) < 2
+    assert len(shown(protect(workspace, {"basrev": {EPCI: 120.0, DEPARTEMENT: 153.0}})[0], "basrev")) == 2
+
+
+def test_a_perimeter_with_a_part_of_a_commune_tells_nothing(workspace: Any) -> None:
+    values = totalled(dict(zip(COMMUNES, (40.0, 50.0, 60.0, 30.0), strict=True))) | {PART: 42.0}
+    kept, _ = protect(workspace, {"basrev": values})
+    assert shown(kept, "basrev") == {*COMMUNES, EPCI, PERIMETER}

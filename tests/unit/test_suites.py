@@ -600,6 +600,21 @@ def test_women_and_men_add_up_within_the_rounding(figures: dict[str, tuple], fai
     assert all(r.severity == "critical" for r in results)
 
 
+def test_persons_of_unknown_sex_count_in_the_whole_only() -> None:
+    def failed(total: float) -> bool:
+        rows = [("COM", "91286", 2018, name, value) for name, value in (("n_f", 40.0), ("n_m", 50.0), ("n", total))]
+        frame = pl.DataFrame(rows, schema=["level", "code", "year", "variable", "value"], orient="row")
+        bare = frame.with_columns(lower=pl.lit(None, pl.Float64), upper=pl.lit(None, pl.Float64))
+        suites = core_suites("s", "2018", list(VALUES), BOUNDS, sex_known=False)
+        with adapter.connect() as con:
+            con.register("frame", bare)
+            suite = next(s for s in suites if s.name == "core_sexes")
+            results = adapter.run_suites(con, [suite], {suite.table: "frame"}, RUN)
+        return any(not r.passed for r in results)
+
+    assert (failed(93.0), failed(90.0), failed(89.0)) == (False, False, True)
+
+
 def test_editions_judged_together_are_told_apart() -> None:
     with adapter.connect() as con:
         con.register("good", GOOD["insee_filosofi_cc"])
