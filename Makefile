@@ -45,7 +45,7 @@ docs: setup
 
 # The lock names versions and hashes, no registry.
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --no-strip-extras --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra postgres --universal --no-strip-extras --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock
 
 clean:
 	rm -rf $(VENV) data site

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +36,7 @@ from pipelines.workspace import Workspace
 from sources.deposits.contract import SHIPPED, Contract, contracts_of
 from tests.vigie_runs import call, unlocked
 from warehouse.catalogue import load_catalogue
-from warehouse.release import PARTNER
+from warehouse.release import PARTNER, Releases
 
 CONTRACT = "cpam_assures"
 FIGURES = ("assures_17p", "sans_mt", "c2s")
@@ -364,6 +364,8 @@ def hurried(scene: Scene, patches: Sequence[Patch]) -> None:
         publication.build_candidate(workspace)
         for candidate in workspace.candidates:
             candidate.write("quality_check", to_frame([]))
+        releases = Releases(scene.data)
+        releases.keep(replace(next(s for s in releases.states() if s.refused is None), refused=()))
         publication.publish(workspace)
 
 

@@ -223,19 +223,19 @@ KINDS = (
 )
 FAULTS = {  # what is played -> what the command must answer
     "503:1": "remise",
-    "503": "refus",
+    "503": "périmée",
     "reset:1": "remise",
-    "reset": "refus",
+    "reset": "périmée",
     "truncate:1": "remise",
-    "truncate": "refus",
-    "html": "refus",
-    "slow": "refus",
+    "truncate": "périmée",
+    "html": "périmée",
+    "slow": "périmée",
     "stale": "nouvelle",
 }
 
 
 def faults(folder: Path, only: Sequence[str]) -> bool:
-    """Every fault on every kind of file, the raw store emptied before each so that bodies do travel."""
+    """Every fault on every kind of file, the bodies of the raw store taken away before each so that they do travel."""
     base = folder / "base"
     with mirror() as address:
         began = time.monotonic()
@@ -254,7 +254,7 @@ def faults(folder: Path, only: Sequence[str]) -> bool:
 def fault(base: Path, data: Path, played: str, kind: Kind, expected: str, widths: Sequence[int]) -> bool:
     """One run under one fault on a copy of the base; prints its line; whether it ended as it must."""
     shutil.rmtree(data, ignore_errors=True)
-    aside = shutil.ignore_patterns("raw", "dagster", ".lock")
+    aside = shutil.ignore_patterns("sha256", "dagster", ".lock")
     shutil.copytree(base, data, symlinks=True, ignore=aside, copy_function=os.link)
     before = Releases(data).latest()
     assert before is not None
@@ -267,8 +267,8 @@ def fault(base: Path, data: Path, played: str, kind: Kind, expected: str, widths
     latest, wrong = Releases(data).latest(), damage(data)
     kept = latest is not None and latest.release_id == before.release_id
     said = f"{kind.source_id} {kind.edition}" in errors
-    ended = {"remise": (0, True), "refus": (1, True), "nouvelle": (0, False)}[expected] == (process.returncode, kept)
-    fine = ended and not wrong and not leftovers(data) and (said or expected != "refus")
+    ended = {"remise": (0, True), "périmée": (3, False), "nouvelle": (0, False)}[expected] == (process.returncode, kept)
+    fine = ended and not wrong and not leftovers(data) and (said or expected != "périmée")
     text = next((row for row in errors.splitlines() if row.startswith(f"{kind.source_id} {kind.edition}")), "")
     state = "abîmée" if wrong else "intacte" if kept else "nouvelle"
     if not fine:

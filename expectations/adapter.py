@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -38,8 +39,19 @@ def query(con: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
 
 
 def warm_up() -> None:
-    """Imports Great Expectations (seconds of one core), for a caller that has a core to spare before the checks."""
-    import great_expectations  # noqa: F401 # pyright: ignore[reportUnusedImport]
+    """Imports Great Expectations (seconds of one core), for a caller that has a core to spare before the checks.
+
+    It looks for PySpark, which we never give it, and whose import ends the process where the main module has no file:
+    that is how Dagster starts a run.
+    """
+    hidden = "pyspark" not in sys.modules
+    if hidden:
+        sys.modules["pyspark"] = None  # pyright: ignore[reportArgumentType] # as if it were not installed
+    try:
+        import great_expectations  # noqa: F401 # pyright: ignore[reportUnusedImport]
+    finally:
+        if hidden:
+            del sys.modules["pyspark"]
 
 
 def run_suites(
@@ -153,6 +165,7 @@ def run_suite(suite: Suite, frame: pl.DataFrame, run: Run) -> list[CheckResult]:
 def _context() -> Any:
     """One context for all the suites of a process: nothing on disk, no progress bar, nothing sent out."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    warm_up()
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 

@@ -14,6 +14,11 @@ Severity = Literal["critical", "warning"]
 # `observed` starts so when the check itself failed: nothing is known about the data.
 NOT_COMPUTED = "contrôle non calculé : "
 SAMPLE_SIZE = 5
+REMEDY = "comparer ces lignes au fichier du producteur, corriger la lecture ou déclarer l'exception et sa cause"
+REMEDIES = {
+    "drift": "comparer au fichier du producteur, puis corriger la lecture, déclarer la rupture (series_break.yaml) ou, "
+    "si l'écart est juste, relever le seuil de la source (`drift` de sa description.yaml)"
+}
 
 QUALITY_CHECK: dict[str, pl.DataType | type[pl.DataType]] = {
     "check_id": pl.String,
@@ -70,9 +75,9 @@ class CheckResult:
                 "table qu'il lit (colonne absente, fichier illisible) ; sans son résultat, rien n'est publié."
             )
         where = f" Où : {self.sample}." if self.sample else ""
+        stopped = "la publication est arrêtée, la dernière version reste en place"
         todo = (
-            "la publication est arrêtée, la dernière version reste en place ; comparer ces lignes au "
-            "fichier du producteur, corriger la lecture ou déclarer l'exception et sa cause, puis relancer"
+            f"{stopped} ; {REMEDIES.get(self.suite, REMEDY)}, puis relancer"
             if self.severity == "critical"
             else "la publication continue ; regarder ces lignes et, si l'écart est expliqué, le déclarer"
         )

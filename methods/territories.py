@@ -277,18 +277,16 @@ def same_territory(
 def twins(members: pl.DataFrame) -> pl.DataFrame:
     """Territories of different levels that are the same set of communes: (territory_id, twin_id), each pair both ways.
 
-    A région of one département, a département of one commune, an EPCI that is also a zone d'emploi: what is published
-    of one is true of the other. Not so of the whole of France, of which producers leave out what they do not cover.
-    members: (parent_id, child_id, share) of the same COG, share null where unknown.
+    A région of one département, an EPCI that is also a zone d'emploi: what is published of one is true of the other.
+    Communes are left out, whose figures are rounded more than others', and the whole of France, of which producers leave
+    out what they do not cover. members: (parent_id, child_id, share) of the same COG, share null where unknown.
     """
     nation = pl.col("parent_id") == f"FRANCE-{FRANCE}"
     communes = members.filter(pl.col("child_id").str.starts_with("COM-"), ~nation)
     whole = communes.filter((pl.col("share") == 1).all().over("parent_id"))
     sets = whole.group_by(territory_id="parent_id").agg(communes=pl.col("child_id").sort().str.join(" "))
-    alone = sets.select(territory_id="communes", communes="communes").filter(~pl.col("communes").str.contains(" "))
-    every = pl.concat([sets, alone.unique()])
     return (
-        every.join(every.rename({"territory_id": "twin_id"}), on="communes")
+        sets.join(sets.rename({"territory_id": "twin_id"}), on="communes")
         .filter(pl.col("territory_id") != pl.col("twin_id"))
         .select("territory_id", "twin_id")
         .sort("territory_id", "twin_id")

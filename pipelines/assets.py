@@ -8,15 +8,32 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
+from pipelines.choosing import matching
+from pipelines.pruning import prune
+from pipelines.sending import send_release
 from pipelines.stages import acquisition, estimating, geography, observations, publication, settling
-from pipelines.workspace import Workspace
+from pipelines.stages.completing import bring_up_to_date
+from pipelines.workspace import FAILURES, Workspace
+from sources.deposits.contract import Deposited
 from sources.description import Source
 from warehouse.catalogue import load_catalogue
 
-NETWORK_RETRY = dg.RetryPolicy(max_retries=1, delay=5)
+NEWEST = "derniere_edition"  # the check of each source: whether its newest files were received and read
+SENDING_RETRY = dg.RetryPolicy(max_retries=1, delay=30)
 PREVIEW_ROWS = 5
 MANY_YEARS = 5
+
+
+class Asked(dg.Config):
+    """Which editions a run asks of the producers."""
+
+    editions: list[str] = Field(
+        default=[],
+        description="Éditions à demander, « source/édition » avec des * au besoin, par exemple cnaf_commune/* ; "
+        "vide : toutes. Les autres servent telles qu'elles ont été reçues.",
+    )
 
 
 def year_partitions(workspace: Workspace) -> dg.StaticPartitionsDefinition:
@@ -79,21 +96,40 @@ def _raw(workspace: Workspace) -> dg.AssetsDefinition:
         for s in sources
     ]
 
-    @dg.multi_asset(name="acquire", specs=specs, can_subset=True, retry_policy=NETWORK_RETRY)
-    def acquire(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    @dg.multi_asset(name="acquire", specs=specs, can_subset=True)
+    def acquire(context: dg.AssetExecutionContext, config: Asked) -> Iterator[dg.MaterializeResult]:
+        only = matching(workspace, config.editions) if config.editions else None
         for done in publication.prepare(workspace):
             context.log.warning(done)
         chosen = {key.path[-1] for key in context.selected_asset_keys}
-        outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen])
-        failed = [o for o in outcomes if o.kind == "failed"]
-        if failed:
-            raise dg.Failure("\n".join(str(o.error) for o in failed), allow_retries=acquisition.may_recover(failed))
+        outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen], only)
         reports = acquisition.acquisition_report(outcomes)
         for source_id in sorted(chosen):
             shown = reports.get(source_id, {"éditions": 0})
             yield dg.MaterializeResult(asset_key=["raw", source_id], metadata=shown)
 
     return acquire
+
+
+def _newest_spec(source: Source) -> dg.AssetCheckSpec:
+    """On what is read, not on what is received too: Dagster writes three events a check, at every run."""
+    told = "Les fichiers les plus récents ont été reçus et lus ; sinon, la dernière bonne édition sert, dite périmée."
+    return dg.AssetCheckSpec(NEWEST, asset=["core", source.source_id], description=told)
+
+
+def _newest(workspace: Workspace, source: Source) -> dg.AssetCheckResult:
+    """A warning that tells each edition that failed: it shows on the page, and stops nothing. Of a deposit, no word of
+    what its file holds."""
+    found = workspace.failures(source).items()
+    failed = [f"{e} : {FAILURES[step]}" if isinstance(source, Deposited) else told for e, (step, told) in found]
+    return dg.AssetCheckResult(
+        asset_key=dg.AssetKey(["core", source.source_id]),
+        check_name=NEWEST,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="\n\n".join(failed)[:2000] or None,
+        metadata={"en échec": len(failed)},
+    )
 
 
 def _core(workspace: Workspace, source: Source, partitions: dg.PartitionsDefinition[str] | None) -> dg.AssetsDefinition:
@@ -108,6 +144,7 @@ def _core(workspace: Workspace, source: Source, partitions: dg.PartitionsDefinit
         description=f"{source.title} : une ligne typée par valeur, statut à côté de chaque valeur.",
         metadata={"producteur": source.producer, "licence": source.licence},
         kinds={"polars", "parquet"},
+        check_specs=[_newest_spec(source)],
     )
     def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         workspace.lock()
@@ -116,10 +153,9 @@ def _core(workspace: Workspace, source: Source, partitions: dg.PartitionsDefinit
         asked = partitions and (context.has_partition_key or context.has_partition_key_range)
         years = {int(key) for key in context.partition_keys} if asked else None
         report = acquisition.parse(workspace, source, years)
-        if report.errors:
-            raise dg.Failure("\n".join(str(e) for e in report.errors), allow_retries=False)
         shown = {} if report.sample is None else {"aperçu": dg.MetadataValue.md(preview(report.sample))}
-        return dg.MaterializeResult(metadata=report.metadata() | shown)
+        checks = [_newest(workspace, source)]
+        return dg.MaterializeResult(metadata=report.metadata() | shown, check_results=checks)
 
     return core
 
@@ -219,16 +255,36 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
     themes = sorted({i.theme for i in load_catalogue().indicators})
 
     @dg.asset(key="candidate", group_name="candidate", deps=[["observation", t] for t in themes], kinds={"parquet"})
-    def candidate() -> dg.MaterializeResult:
+    def candidate(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """A complete release in its own folder, protected, compared with the last one, not yet published."""
-        return dg.MaterializeResult(metadata=publication.build_candidate(workspace))
+        if context.run.asset_selection or context.run.parent_run_id:  # of a few assets, or going on with a failed run
+            bring_up_to_date(workspace)
+        shown = publication.build_candidate(workspace)
+        if publication.MOVED in shown:
+            shown[publication.MOVED] = dg.MetadataValue.md(shown[publication.MOVED])
+        return dg.MaterializeResult(metadata=shown)
 
-    @dg.asset(key="release", group_name="publication", deps=[candidate], kinds={"duckdb", "parquet"})
-    def release() -> dg.MaterializeResult:
-        """The release, renamed into place, the pointer swapped, the DuckDB file replaced."""
-        return dg.MaterializeResult(metadata=publication.publish(workspace))
+    @dg.asset(
+        key="release", group_name="publication", deps=[candidate], kinds={"duckdb", "parquet"}, output_required=False
+    )
+    def release(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        """The release, renamed into place, the pointer swapped, the DuckDB file replaced; nothing of a candidate that
+        waits for a decision."""
+        shown = publication.publish(workspace)
+        workspace.pruned = prune(workspace, context.instance)
+        if workspace.pruned:
+            context.log.warning(workspace.pruned)
+        if publication.HELD in shown:
+            context.log.warning(f"{shown[publication.HELD]} attend une décision : {shown['motif']}")
+        else:
+            yield dg.MaterializeResult(metadata=shown)
 
-    return [candidate, release]
+    @dg.asset(key="sent", group_name="publication", deps=[release], kinds={"s3"}, retry_policy=SENDING_RETRY)
+    def sent() -> dg.MaterializeResult:
+        """The release in force, in the object store where partners read it; the pointer there comes last."""
+        return dg.MaterializeResult(metadata=send_release(workspace, str(workspace.settings.remote)))
+
+    return [candidate, release, *([sent] if workspace.settings.remote else [])]
 
 
 def _described(frame: pl.DataFrame, told: Mapping[str, Any] | None = None) -> dg.MaterializeResult:

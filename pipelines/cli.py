@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from pipelines.logs import begin
 from pipelines.settings import Settings
 from pipelines.workspace import ROOT, Workspace, WorkspaceError
+from sources.raw_store import RawStoreError
+from warehouse.release import ReleaseError
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -27,6 +31,8 @@ app = typer.Typer(
 )
 release_app = typer.Typer(no_args_is_help=True, help="Les publications : liste, différences, retour en arrière.")
 app.add_typer(release_app, name="release")
+alert_app = typer.Typer(no_args_is_help=True, help="Les alertes, par courriel et webhook (VIGIE_ALERTS).")
+app.add_typer(alert_app, name="alert")
 perimeter_app = typer.Typer(no_args_is_help=True, help="Les territoires que l'observatoire définit lui-même.")
 app.add_typer(perimeter_app, name="perimeter")
 
@@ -62,9 +68,10 @@ def settings_from(**flags: object) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(str(p) for p in problem["loc"])
-            err.print(
-                f"[red]Réglage {name} :[/red] {escape(problem['msg'])} (trouvé : {escape(repr(problem['input']))})"
-            )
+            found = repr(problem["input"])
+            if problem["type"] == "extra_forbidden" or "@" in found:  # a password may stand there
+                found = "une valeur qui n'est pas montrée"
+            err.print(f"[red]Réglage {name} :[/red] {escape(problem['msg'])} (trouvé : {escape(found)})")
         raise typer.Exit(USAGE) from error
 
 
@@ -77,6 +84,13 @@ def held(data: Path | None, profile: str | None) -> Workspace:
         real = "mirror" if settings.mirror else "live"
         settings = settings_from(data=data, profile="demo" if demo else real)
     return Workspace(settings)
+
+
+def logged(workspace: Workspace) -> Workspace:
+    """The same, its command's messages being JSON lines where the settings say so."""
+    if workspace.settings.log == "json":
+        begin(out, err)
+    return workspace
 
 
 def published_file(workspace: Workspace) -> Path:
@@ -94,16 +108,24 @@ def run(
     data: DataOption = None,
     years: Annotated[str | None, typer.Option(help="Années de données, par exemple 2014-2021.")] = None,
     cog: Annotated[int | None, typer.Option(help="Année du COG de référence.")] = None,
+    editions: Annotated[
+        str | None,
+        typer.Option(help="Ne demander que celles-ci, par exemple « insee_filosofi_cc/2019-geo2022 cnaf_commune/* »."),
+    ] = None,
 ) -> None:
     """Tout le travail : acquérir, calculer, contrôler, publier."""
     from pipelines.running import run_job
 
-    workspace = Workspace(settings_from(profile=profile, data=data, years=years, cog=cog))
+    workspace = logged(Workspace(settings_from(profile=profile, data=data, years=years, cog=cog)))
     try:
-        code = run_job(workspace, out, err)
+        code = run_job(workspace, out, err, (editions or "").split())
     except WorkspaceError as error:
         err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         raise typer.Exit(USAGE) from error
+    except (OSError, sqlite3.DatabaseError, RawStoreError) as error:
+        told = f"Le dossier {workspace.data} refuse : {error}. À faire : vigie doctor, qui dit ce qui ne va pas."
+        err.print(f"[red]{escape(told)}[/red]", highlight=False)
+        raise typer.Exit(FAILED) from error
     raise typer.Exit(code)
 
 
@@ -130,6 +152,36 @@ def status(
     from pipelines.running import show_status
 
     raise typer.Exit(show_status(held(data, profile), out, offline=offline))
+
+
+@app.command()
+def restore(
+    release_id: Annotated[str, typer.Argument(metavar="PUBLICATION", help="Son identifiant (vigie release list).")],
+    into: Annotated[Path | None, typer.Option(help="Où la refaire (défaut : <données>/restored).")] = None,
+    data: DataOption = None,
+) -> None:
+    """Refait une publication passée depuis les fichiers reçus, et la compare à ce qui a été publié."""
+    from pipelines.running import restore_release
+
+    raise typer.Exit(restore_release(held(data, None), release_id, into, out, err))
+
+
+@app.command()
+def doctor(
+    data: DataOption = None,
+    profile: ProfileOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Réparer ce qui se refait sans risque.")] = False,
+    network: Annotated[bool, typer.Option("--network", help="Demander aussi aux producteurs s'ils répondent.")] = False,
+) -> None:
+    """Examine l'installation et le dossier : ce qui va, ce qui ne va pas, que faire. Code 1 s'il reste à corriger."""
+    from pipelines.doctor import run_doctor
+
+    try:
+        code = run_doctor(held(data, profile), out, repair=repair, network=network)
+    except WorkspaceError as error:
+        err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
+        raise typer.Exit(USAGE) from error
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -180,6 +232,80 @@ def release_rollback(release_id: str, data: DataOption = None) -> None:
     from pipelines.running import roll_back
 
     raise typer.Exit(roll_back(Workspace(settings_from(data=data)), release_id, out, err))
+
+
+@release_app.command("candidates")
+def release_candidates(data: DataOption = None) -> None:
+    """La candidate qui attend une décision, ou que ses contrôles ont refusée."""
+    from pipelines.deciding import list_candidates
+
+    raise typer.Exit(list_candidates(held(data, None), out))
+
+
+@release_app.command("approve")
+def release_approve(release_id: str, data: DataOption = None) -> None:
+    """Publie une candidate qui attend une décision."""
+    from pipelines.deciding import approve
+
+    workspace = logged(held(data, None))
+    code = approve(workspace, release_id, out, err)
+    if code == DONE and workspace.settings.remote:
+        from pipelines.sending import show_push
+
+        code = show_push(workspace, None, None, out, err, partner=False)
+    raise typer.Exit(code)
+
+
+@release_app.command("reject")
+def release_reject(release_id: str, data: DataOption = None) -> None:
+    """Écarte une candidate."""
+    from pipelines.deciding import reject
+
+    raise typer.Exit(reject(held(data, None), release_id, out, err))
+
+
+@release_app.command("push")
+def release_push(
+    url: Annotated[
+        str | None, typer.Argument(metavar="DÉPÔT", help="s3://seau/dossier (défaut : VIGIE_REMOTE).")
+    ] = None,
+    release_id: Annotated[str | None, typer.Option("--release", help="Une autre que celle en vigueur.")] = None,
+    partner: Annotated[
+        bool, typer.Option("--partner", help="Avec l'édition des partenaires, vers un dépôt à leur seul usage.")
+    ] = False,
+    data: DataOption = None,
+) -> None:
+    """Envoie la publication en vigueur vers un dépôt d'objets (S3), le pointeur en dernier."""
+    from pipelines.sending import show_push
+
+    raise typer.Exit(show_push(logged(held(data, None)), url, release_id, out, err, partner=partner))
+
+
+@app.command()
+def prune(
+    data: DataOption = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Supprimer, et non seulement dire quoi.")] = False,
+) -> None:
+    """Ce que la politique de conservation ne garde plus : publications, fichiers bruts, exécutions."""
+    from pipelines.pruning import show_prune
+    from pipelines.running import instance_environment
+
+    workspace = logged(held(data, None))
+    os.environ.update(instance_environment(workspace))
+    try:
+        code = show_prune(workspace, out, apply=apply)
+    except (WorkspaceError, ReleaseError) as error:
+        err.print(f"[red]{escape(str(error))}[/red]", highlight=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from error
+    raise typer.Exit(code)
+
+
+@alert_app.command("test")
+def alert_test() -> None:
+    """Envoie un message d'essai par chaque canal de VIGIE_ALERTS, et dit ceux qui ne l'ont pas pris."""
+    from pipelines.alerts import try_channels
+
+    raise typer.Exit(try_channels(out, err))
 
 
 @perimeter_app.command("add")
@@ -299,5 +425,6 @@ def dev(
 
 
 def main() -> None:
-    """Entry point of the `vigie` command. Exit codes: 0 done, 1 nothing published, 2 wrong usage."""
+    """Entry point of the `vigie` command. Exit codes: 0 done, 1 nothing published, 2 wrong usage, 3 done, but an
+    edition failed: that of an earlier run stands for it."""
     app()

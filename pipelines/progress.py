@@ -43,7 +43,7 @@ class Silent:
 class Terminal:
     """A progress display on standard error, one line per stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: bool = True) -> None:
         from rich.console import Console
 
         console = Console(stderr=True)
@@ -55,6 +55,7 @@ class Terminal:
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[what]}"),
             console=console,
+            disable=not shown,
             auto_refresh=console.is_terminal,  # elsewhere only the last state is shown: nothing to draw meanwhile
             refresh_per_second=4,
         )

@@ -6,19 +6,27 @@ import os
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.alerts import tell
+from pipelines.choosing import matching
+from pipelines.doctor import behind, mend_history
 from pipelines.progress import Terminal
 from pipelines.stages import publication
 from pipelines.stages.acquisition import client
+from pipelines.stages.freshness import freshness_of_all
 from pipelines.workspace import ROOT, Workspace, WorkspaceError
+from sources.calendar import STATES
 from warehouse.release import ReleaseError, Releases
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, STALE = 0, 1, 2, 3
 REFUSED = "pipelines.workspace.WorkspaceError: "  # how Dagster reports a wrong use met inside a step
 
 
@@ -28,15 +36,19 @@ def instance_environment(workspace: Workspace) -> dict[str, str]:
     storage.mkdir(parents=True, exist_ok=True)
     settings = workspace.settings.model_dump(exclude_none=True) | {"data": workspace.data}
     return {
-        "DAGSTER_HOME": str(ROOT),
+        "DAGSTER_HOME": os.environ.get("DAGSTER_HOME", str(ROOT)),  # another instance: docs/deploiement.md
         "VIGIE_DAGSTER": str(storage),
         **{f"VIGIE_{name.upper()}": str(value) for name, value in settings.items()},
     }
 
 
-def run_job(workspace: Workspace, out: Console, err: Console) -> int:
-    """The whole job in this process; prints what was published, skipped and why. Returns the exit code."""
+def run_job(workspace: Workspace, out: Console, err: Console, editions: Sequence[str] = ()) -> int:
+    """The whole job in this process; prints what was published, skipped and why. Returns the exit code.
+
+    editions: those asked of the producers, as `choosing.matching` reads them; all of them when there is none.
+    """
     started = time.monotonic()
+    matching(workspace, editions)
     if workspace.settings.profile == "mirror" and not workspace.settings.mirror:
         err.print("Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple.")
         return USAGE
@@ -44,23 +56,52 @@ def run_job(workspace: Workspace, out: Console, err: Console) -> int:
     os.environ.update(instance_environment(workspace))
     for done in [*recovered, *close_dead_runs()]:
         err.print(f"[yellow]Reprise :[/yellow] {done}", highlight=False)
-    failures = _execute(workspace)
+    if late := behind(workspace):
+        err.print(f"[yellow]Horloge de la machine :[/yellow] {late}. À faire : la remettre à l'heure.", highlight=False)
+    failures = _execute(workspace, editions)
     seconds = time.monotonic() - started
     _summary(workspace, out)
+    for wrong in tell(workspace, failures):
+        err.print(f"[yellow]{escape(wrong)}[/yellow]", highlight=False, soft_wrap=True)
     if failures:
         for step, message in failures:
             err.print(f"\n[red]Échec de {step}[/red]\n{escape(message)}", highlight=False)
         latest = Releases(workspace.data).latest()
         kept = f"la publication {latest.release_id} reste en place" if latest else "rien n'est publié"
-        err.print(f"\nRien de nouveau n'a été publié ({kept}). Durée : {seconds:.1f} s.", highlight=False)
+        new = workspace.published
+        told = f"{new} est publiée" if new else f"Rien de nouveau n'a été publié ({kept})"
+        err.print(f"\n{told}. Durée : {seconds:.1f} s.", highlight=False)
         return FAILED
     out.print(escape(publication.conclusion(workspace)), highlight=False, soft_wrap=True)
+    if workspace.pruned:
+        out.print(escape(workspace.pruned), highlight=False, soft_wrap=True)
     out.print(f"Durée : {seconds:.1f} s.", highlight=False)
-    return DONE
+    return STALE if tell_failures(workspace, err) else DONE
+
+
+def tell_failures(workspace: Workspace, console: Console) -> bool:
+    """Says which editions failed at the last run and what stands for them; False when none did."""
+    stale = workspace.stale_editions()
+    told = [
+        f"{message}\n  -> "
+        + ("la dernière bonne édition sert, marquée périmée" if (s.source_id, edition) in stale else "chiffres absents")
+        for s in workspace.sources.values()
+        for edition, (_, message) in workspace.failures(s).items()
+    ]
+    if told:
+        console.print(
+            f"\n[yellow]{len(told)} édition(s) en échec[/yellow] ; les autres sources n'en dépendent pas :",
+            *map(escape, told),
+            sep="\n",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return bool(told)
 
 
 def close_dead_runs() -> list[str]:
-    """Marks as failed the runs that Dagster's instance shows as going on; returns what was done (French).
+    """Marks as failed the runs that Dagster's instance shows as going on, after setting aside those of its files that
+    no longer open; returns what was done (French).
 
     For who has just locked the data folder and has begun nothing: every run holds that lock, so what seems to go on
     was killed. Left so, a dead run would keep the one place of Dagster's queue for ever.
@@ -68,33 +109,62 @@ def close_dead_runs() -> list[str]:
     import dagster as dg
 
     going = [dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "STARTING", "STARTED", "CANCELING")]
+    mended = mend_history(Path(os.environ["VIGIE_DAGSTER"]))
     with dg.DagsterInstance.get() as instance:
         dead = instance.get_runs(dg.RunsFilter(statuses=going))
         for run in dead:
             instance.report_run_failed(run, "Exécution interrompue : son processus n'existe plus.")
-    return [f"exécution {run.run_id} interrompue, notée en échec dans Dagster" for run in dead]
+    return mended + [f"exécution {run.run_id} interrompue, notée en échec dans Dagster" for run in dead]
 
 
-def _execute(workspace: Workspace) -> list[tuple[str, str]]:
+def restore_release(workspace: Workspace, release_id: str, into: Path | None, out: Console, err: Console) -> int:
+    """Makes a past release again from the raw store; 1 when a file is not, byte for byte, what was published."""
+    from pipelines.stages.restoring import restore
+
+    started = time.monotonic()
+    workspace.progress = terminal = Terminal()
+    try:
+        with terminal.progress:
+            made = restore(workspace, release_id, into or workspace.data / "restored")
+    except (ReleaseError, WorkspaceError) as error:
+        err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
+        return USAGE
+    for warning in made.warnings:
+        err.print(f"[yellow]Attention :[/yellow] {escape(warning)}", highlight=False)
+    out.print(f"{release_id} refaite en {time.monotonic() - started:.1f} s : {made.folder}", highlight=False)
+    if made.differing:
+        err.print(f"{len(made.differing)} fichier(s) sur {made.compared} différents :", highlight=False)
+        err.print(", ".join(made.differing), highlight=False)
+        return FAILED
+    out.print(f"{made.compared} fichiers identiques, octet pour octet, à ce qui a été publié.", highlight=False)
+    return DONE
+
+
+def _execute(workspace: Workspace, editions: Sequence[str]) -> list[tuple[str, str]]:
     """Runs the job through Dagster; returns what failed: (step, message)."""
     import dagster as dg
+    from sqlalchemy.exc import DBAPIError
 
-    from pipelines.definitions import JOB, build_definitions, whole_range
+    from pipelines.automation import asking, whole_range
+    from pipelines.definitions import JOB, build_definitions
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    terminal = Terminal()
+    terminal = Terminal(shown=workspace.settings.log == "text")
     workspace.progress = terminal
     job = build_definitions(workspace).resolve_job_def(JOB)
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.DagsterInstance.get() as instance, terminal.progress:
-        result = job.execute_in_process(
-            run_config=quiet, instance=instance, tags=whole_range(workspace), raise_on_error=False
-        )
+    asked, range_ = quiet | asking(editions), whole_range(workspace)
+    try:
+        with dg.DagsterInstance.get() as instance, terminal.progress:
+            result = job.execute_in_process(run_config=asked, instance=instance, tags=range_, raise_on_error=False)
+    except DBAPIError as error:
+        todo = "À faire : libérer de la place s'il n'y en a plus, puis vigie doctor, qui dit laquelle est abîmée."
+        return [("l'historique", f"Les bases de {workspace.data / 'dagster'} refusent : {error.orig}. {todo}")]
     if result.success:
         return []
     failed: list[tuple[str, str]] = []
     for event in result.get_step_failure_events():
-        message = _message(event.step_failure_data)
+        message = failure_message(event.step_failure_data)
         if message.startswith(REFUSED):
             raise WorkspaceError(message.removeprefix(REFUSED))
         if "blocking asset check" not in message:  # told below, check by check
@@ -103,7 +173,7 @@ def _execute(workspace: Workspace) -> list[tuple[str, str]]:
     return failed or [("l'exécution", "voir la page de Dagster : vigie dev")]
 
 
-def _message(failure: Any) -> str:
+def failure_message(failure: Any) -> str:
     """The message of a failed step: ours when we raised it, else the innermost error."""
     user = failure.user_failure_data
     if user is not None and user.description:
@@ -182,9 +252,24 @@ def show_status(workspace: Workspace, out: Console, *, offline: bool) -> int:
             labels[probe.kind] if probe else "",
         )
     out.print(table)
+    tell_failures(workspace, out)
+    _show_freshness(workspace, out)
     for line in publication.last_run(workspace):
         out.print(line, highlight=False)
     return DONE
+
+
+def _show_freshness(workspace: Workspace, out: Console) -> None:
+    """What the calendars say: how many sources are up to date, and the others one by one."""
+    found = freshness_of_all(workspace, datetime.now(UTC).date())
+    counts = Counter(f.state for f in found)
+    told = ", ".join(f"{counts[state]} {label}" for state, label in STATES.items() if counts[state])
+    out.print(f"Calendriers des producteurs : {told}.", highlight=False)
+    for f in found:
+        if f.state in ("late", "expected"):
+            style = "yellow" if f.state == "late" else "dim"
+            shown = f"  [{style}]{STATES[f.state]}[/{style}] {f.source_id} : {escape(f.message)}"
+            out.print(shown, highlight=False, soft_wrap=True)
 
 
 def roll_back(workspace: Workspace, release_id: str, out: Console, err: Console) -> int:

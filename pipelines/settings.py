@@ -27,11 +27,18 @@ class Settings(BaseSettings):
     mirror: str | None = None  # base address that stands for every producer's site
     years: str | None = None  # "2014-2021" or "2019": data years of the statistical sources
     cog: int | None = None  # reference geography; default: the newest with a composition of EPCI
+    publish: Literal["automatic", "on_approval"] = "automatic"  # on_approval: a run ends with a candidate that waits
     deadline: float = Field(default=600.0, gt=0)  # seconds, for one file
     timeout: float = Field(default=30.0, gt=0)  # seconds without a byte
     attempts: int = Field(default=5, ge=1)  # tries of one request
     demo_communes: int = Field(default=240, ge=60)
     demo_seed: int = 1
+    log: Literal["text", "json"] = "text"  # json: one object a line, for what gathers logs
+    remote: str | None = None  # where releases are sent once published: s3://bucket/prefix
+    # what is kept, without end by default: the newest releases and the last of each year, runs, unused raw files
+    keep_releases: int | None = Field(default=None, ge=2)
+    keep_runs_days: int | None = Field(default=None, ge=1)
+    keep_raw_months: int | None = Field(default=None, ge=1)
 
     @field_validator("years")
     @classmethod
@@ -41,6 +48,13 @@ class Settings(BaseSettings):
         years = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", text)
         if years is None or int(years[1]) > int(years[2] or years[1]):
             raise ValueError(f"attendu une année ou un intervalle comme 2014-2021 ; trouvé « {text} »")
+        return text
+
+    @field_validator("mirror", "remote")
+    @classmethod
+    def _addresses_hold_no_password(cls, text: str | None) -> str | None:
+        if text is not None and "@" in text.partition("://")[2].partition("/")[0]:
+            raise ValueError("attendu une adresse sans nom ni mot de passe : elle est écrite dans les journaux")
         return text
 
     def wants(self, year: int) -> bool:

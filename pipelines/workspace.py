@@ -7,9 +7,12 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -30,6 +33,10 @@ from warehouse.release import Candidate, Releases
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 ROOT = Path(__file__).parent.parent
+FAILURES = {  # what went wrong with an edition, as a release tells it: no word of the file, which may be a partner's
+    "raw": "non reçue : le site n'a pas répondu, ou a servi autre chose qu'un fichier de données",
+    "core": "reçue, mais illisible : le fichier n'est plus celui que la description annonce",
+}
 
 
 class WorkspaceError(Exception):
@@ -50,6 +57,7 @@ class Workspace:
     results: list[CheckResult] = field(default_factory=list[CheckResult])
     stale: list[str] = field(default_factory=list[str])  # declared exceptions that no longer occur
     published: str | None = None
+    pruned: str = ""  # what the policy of the settings let go of (French)
     _lock: IO[str] | None = None
 
     @property
@@ -153,6 +161,7 @@ class Workspace:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            time.sleep(0.1)  # whoever has just taken it writes who it is
             handle.seek(0)
             owner = handle.read().strip() or "inconnu"
             handle.close()
@@ -161,9 +170,21 @@ class Workspace:
                 "À faire : attendre la fin de cette exécution, ou l'arrêter."
             ) from error
         handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
+        since = f"{datetime.now(UTC):%d/%m/%Y à %H:%M:%S} UTC"
+        handle.write(f"{os.getpid()} (machine {socket.gethostname()}, depuis le {since})\n")
         handle.flush()
         self._lock = handle
+
+    @property
+    def locked(self) -> bool:
+        """Whether this process holds the data folder through this workspace."""
+        return self._lock is not None
+
+    def unlock(self) -> None:
+        """Gives the data folder back before the process ends."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def unchanged(self) -> bool:
         """Whether the published release is made of these very inputs, code and choices."""
@@ -179,9 +200,43 @@ class Workspace:
     def parser_digest(self) -> str:
         return digest_of_tree([ROOT / "sources"])
 
+    def note_failures(self, step: str, source_id: str, asked: Iterable[str], failed: Mapping[str, str]) -> None:
+        """Keeps which of the editions just asked failed at a step of FAILURES (edition -> message), for the release and
+        for whoever looks later; an edition asked that did not fail is forgotten."""
+        path = self.stage("failures", step, f"{source_id}.json")
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        gone = set(asked)
+        now = {e: told for e, told in before.items() if e not in gone} | dict(failed)
+        if now:
+            replace_bytes(path, json.dumps(now, ensure_ascii=False).encode())
+        else:
+            path.unlink(missing_ok=True)
+
+    def failures(self, source: Source) -> dict[str, tuple[str, str]]:
+        """edition -> (step of FAILURES, message), of the asked editions whose newest body is not what is used."""
+        found: dict[str, tuple[str, str]] = {}
+        asked = {e.edition for e in self.editions(source)}
+        for step in FAILURES:
+            path = self.stage("failures", step, f"{source.source_id}.json")
+            told: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            found |= {edition: (step, message) for edition, message in told.items() if edition in asked}
+        return found
+
+    def stale_editions(self) -> dict[tuple[str, str], str]:
+        """(source, edition) -> why (French), of the editions kept from an earlier run because the last one could not
+        receive or read them."""
+        return {
+            (source.source_id, e.edition): FAILURES[failed[e.edition][0]]
+            for source in self.sources.values()
+            if (failed := self.failures(source))
+            for e in self.present(source)
+            if e.edition in failed
+        }
+
     def input_digest(self) -> str:
-        """Digest of what the release is made of: raw bytes of each edition read, code, choices. Of a deposit, its name:
-        this digest is published, and whoever knows all of a file but a few figures would try them until it agrees."""
+        """Digest of what the release is made of: raw bytes of each edition read, which are stale, code, choices. Of a
+        deposit, its name: this digest is published, and whoever knows all of a file but a few figures would try them
+        until it agrees."""
         inputs = [
             [s.source_id, e.edition, e.url if isinstance(s, Deposited) else self.raw_sha256(s, e)]
             for s in self.sources.values()
@@ -190,7 +245,8 @@ class Workspace:
         own = [[p.slug, p.name, p.current.cog_year, p.current.members] for p in self.perimeters]
         deposits = [[n, c.digest] for n, c in self.contracts.items() if self.sources[c.source_id].editions]
         choices = [self.settings.cog, self.settings.years, own, deposits]
-        return digest(json.dumps([inputs, choices, self.code_digest]))
+        stale = [[*key, why] for key, why in self.stale_editions().items()]
+        return digest(json.dumps([inputs, choices, self.code_digest, *([stale] if stale else [])]))
 
 
 def digest(text: str) -> str:
@@ -235,6 +291,17 @@ def refresh(target: Path, fingerprint: str, make: Callable[[], pl.DataFrame], **
     make().write_parquet(temporary, compression="lz4", metadata={"fingerprint": fingerprint} | told)
     os.replace(temporary, target)
     return True
+
+
+def unreadable(folder: Path) -> list[Path]:
+    """The Parquet files below a folder that were cut or overwritten: what opens them, at their end, is gone."""
+    found: list[Path] = []
+    for path in sorted(folder.rglob("*.parquet")):
+        try:
+            pl.read_parquet_metadata(path)
+        except (pl.exceptions.PolarsError, OSError):
+            found.append(path)
+    return found
 
 
 def in_pairs(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

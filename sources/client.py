@@ -34,7 +34,7 @@ from urllib3.exceptions import ReadTimeoutError as BodyTimeoutError
 
 from sources import archive, connectors
 from sources.description import Edition, Source
-from sources.errors import AcquisitionError, BodyRefusedError, NotPublishedError, SourceError
+from sources.errors import AcquisitionError, BodyRefusedError, DiskError, NotPublishedError, SourceError
 from sources.raw_store import Partial, RawFile, RawStore
 
 PARALLEL = 4  # downloads at once, all hosts together
@@ -74,6 +74,7 @@ class Probe:
     edition: str
     kind: ProbeKind
     detail: str  # French
+    version: str = ""  # what tells the file there from the next one: its date, tag or size, as far as the site says
 
 
 Settled = tuple[Outcome, RawFile | None]  # an edition's outcome and the row to index, if any
@@ -373,21 +374,28 @@ class Client:
         if edition.connector in ("typed", "deposit"):
             kind, detail = ("unchanged", "rien à demander à un site") if known else ("newer", "jamais reçue")
             return Probe(source.source_id, edition.edition, kind, detail)
+        version = ""
         try:
             with self._slots:
-                date = self._catalogue_date(source, edition)
-                kind, detail = _dated(known, date) if date else self._probe_address(source, edition, known)
+                if date := self._catalogue_date(source, edition):
+                    (kind, detail), version = _dated(known, date), date
+                else:
+                    status, headers = self._head(source, edition)
+                    kind, detail = self._told(source, edition, known, status, headers)
+                    told = (headers.get(name) for name in ("ETag", "Last-Modified", "Content-Length"))
+                    version = next(filter(None, told), "")
         except NotPublishedError as error:
             kind, detail = "not_published", error.found
         except SourceError as error:
             kind, detail = "unreachable", error.found
         except requests.RequestException as error:
             kind, detail = "unreachable", _cause(error)
-        return Probe(source.source_id, edition.edition, kind, detail)
+        return Probe(source.source_id, edition.edition, kind, detail, version)
 
-    def _probe_address(self, source: Source, edition: Edition, known: RawFile | None) -> tuple[ProbeKind, str]:
+    def _told(
+        self, source: Source, edition: Edition, known: RawFile | None, status: int, headers: Mapping[str, str]
+    ) -> tuple[ProbeKind, str]:
         """What the address itself tells, where no catalogue answers."""
-        status, headers = self._head(source, edition)
         if status in (404, 410):
             return "not_published", f"le site répond {status}"
         if status not in (200, 304):
@@ -414,6 +422,20 @@ class Client:
                 if answer.status_code not in (405, 501):
                     break
         return answer.status_code, answer.headers
+
+    def clock(self, source: Source, edition: Edition) -> datetime | None:
+        """What time it is at an edition's site, as its answer is dated; None when it does not say.
+
+        Raises AcquisitionError when nothing answers.
+        """
+        try:
+            with self.send("HEAD", source, edition, self.address(edition.url), {}) as answer:
+                told = answer.headers.get("Date")
+        except requests.RequestException as error:
+            raise AcquisitionError(
+                source.source_id, edition.edition, f"une réponse de {edition.url}", _cause(error), "vérifier le réseau"
+            ) from error
+        return email.utils.parsedate_to_datetime(told) if told else None
 
     # --- one request
 
@@ -965,8 +987,8 @@ def _cause(error: BaseException) -> str:
     return str(error)
 
 
-def _disk_error(source: Source, edition: Edition, error: OSError) -> AcquisitionError:
-    return AcquisitionError(
+def _disk_error(source: Source, edition: Edition, error: OSError) -> DiskError:
+    return DiskError(
         source.source_id,
         edition.edition,
         "un dossier de données où écrire",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import polars as pl
 import yaml
@@ -81,6 +81,49 @@ class Edition(BaseModel):
         return self
 
 
+class Expected(BaseModel):
+    """When the producer brings out the next edition of a dataset (sources/calendar.py reads it)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = ()  # in which an edition comes out; none: never again
+    lag: int | None = None  # yearly: years from the data to that month; None: a new body at the same address
+    every: int = Field(default=1, ge=1)  # years between two editions
+    after_quarter: int | None = Field(default=None, ge=0)  # quarterly: days after the quarter of the edition's key
+    delay_days: int = Field(default=60, ge=0)  # after the end of the month, before it is called late
+    known: bool = True  # False: no calendar of the producer is known here, this one is a careful guess
+    why: str | None = None  # French: why no edition comes any more, or what the calendar is known from
+
+    @model_validator(mode="after")
+    def _an_end_has_a_cause(self) -> Expected:
+        if not self.months and self.after_quarter is None and not self.why:
+            raise ValueError("sans mois de parution (`months`), attendu la raison (`why`) : série arrêtée, remplacée…")
+        if self.lag is not None and len(self.months) != 1:
+            raise ValueError(f"avec `lag`, attendu un seul mois de parution ; trouvé {list(self.months)}")
+        return self
+
+
+Limit = tuple[float | None, float | None]  # gap above which it is a warning; above which nothing is published
+
+
+class Drift(BaseModel):
+    """How far an edition may be from the one before: gaps of each kind (expectations/drift.py). The defaults are those
+    of every source that says nothing; `python -m bench.drift` measures them on real history."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    levels: Limit = (0.0, None)  # the description says which levels are read: the coverage checks guard the rest
+    gone: Limit = (0.0, 0.5)
+    appeared: Limit = (0.0, None)
+    rows: Limit = (0.05, 0.5)
+    regions: Limit = (0.1, 0.9)
+    masks: Limit = (0.05, 0.4)
+    shape: Limit = (0.5, 3.0)
+    scale: Limit = (0.2, 0.7)
+    likeness: Limit = (0.4, 0.95)
+    sums: Limit = (0.15, 0.7)
+
+
 class Source(BaseModel):
     """A dataset: grain and variables are those of its `parse` module."""
 
@@ -97,6 +140,8 @@ class Source(BaseModel):
     parser: str | None = None  # folder whose parse.py is used, when not this one
     layouts: dict[str, Layout] = {}  # declared: no parse.py (see sources/layout.py)
     tested_on: Literal["real", "generated"] = "real"
+    expected: Expected | None = None  # None: a contract's, whose partner has no calendar
+    drift: Drift = Drift()
     editions: tuple[Edition, ...]
 
     @model_validator(mode="after")

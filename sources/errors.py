@@ -49,6 +49,10 @@ class BodyRefusedError(AcquisitionError):
     """The body is not what the description promises (HTML page, truncated archive, wrong type)."""
 
 
+class DiskError(AcquisitionError):
+    """The data folder refuses what arrives (full disk, rights): no fault of the producer's."""
+
+
 class LayoutError(SourceError):
     """A member, sheet or column that the description promises is missing or has moved."""
 

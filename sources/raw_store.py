@@ -27,6 +27,8 @@ import polars as pl
 
 TEMPORARY = ".partiel-"  # start of every temporary name; nothing else in the store starts so
 
+ALTERED = ".altere"  # end of the name of a body set aside because its bytes changed
+
 # One row per body retrieved for an edition: a history, rows are only ever added, in order of time.
 INDEX = pl.Schema(
     {
@@ -201,10 +203,21 @@ class RawStore:
             )
         return data
 
-    def erase(self, sha256: str) -> None:
-        """Removes a body, if it is there; the index keeps its rows."""
+    def set_aside(self, sha256: str) -> Path:
+        """Renames a body that is no longer what its name says, so that it is asked again: bytes are never destroyed.
+        The new path."""
         with self.locked():
-            self.path(sha256).unlink(missing_ok=True)
+            path = self.path(sha256)
+            aside = path.with_name(f"{path.name}{ALTERED}")
+            os.replace(path, aside)
+        return aside
+
+    def erase(self, sha256: str) -> None:
+        """Removes a body, if it is there, and what was set aside of it; the index keeps its rows."""
+        with self.locked():
+            path = self.path(sha256)
+            path.unlink(missing_ok=True)
+            path.with_name(f"{path.name}{ALTERED}").unlink(missing_ok=True)
 
     # --- index
 
@@ -215,6 +228,11 @@ class RawStore:
     def latest(self, source_id: str, edition: str) -> RawFile | None:
         """The newest row of an edition, None when it was never retrieved."""
         return self._rows().by_edition.get((source_id, edition))
+
+    def earlier(self, source_id: str, edition: str) -> list[str]:
+        """The other bodies that an edition had before its newest one, newest first."""
+        own = self.history().filter(pl.col("source_id") == source_id, pl.col("edition") == edition)["sha256"]
+        return list(dict.fromkeys(own.reverse()))[1:]
 
     def known(self, url: str, requested_url: str) -> RawFile | None:
         """The newest row of an address, whichever edition it was for, if its body is still there.

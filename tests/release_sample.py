@@ -150,6 +150,8 @@ def tables() -> dict[str, pl.DataFrame]:
                 "Licence Ouverte 2.0",
                 "Insee",
                 "public",
+                False,
+                None,
             )
         ],
         "comparable_profile": [
@@ -171,7 +173,7 @@ def tables() -> dict[str, pl.DataFrame]:
         "composite_correlation": [
             ("cmp_iss", 1, 2018, "FRANCE-F", "COM", "components", "rev_med", "rev_tp60", 0.95, True, 3),
         ],
-        "coverage": [("rev_tp60", "COM", 2018, 3, 1, 2, 0, "secret")],
+        "coverage": [("rev_tp60", "COM", 2018, 3, 1, 2, 0, "secret", False)],
         "reconciliation": [
             (
                 "rev_tp60",

@@ -21,11 +21,23 @@ KEY = TABLES["observation"].key
 COMPARED = ("value", "lower", "upper", "obs_status", "conf_status")
 TOP_RELATIVE = 20  # movements shown, all indicators together
 TOP_ABSOLUTE = 5  # movements shown per indicator: units do not compare
+TOP_TERRITORIES = 10  # shown per level
 SHOWN_TERRITORIES = 50
 
 DATA = "données"  # cause of a movement: the same definition, other figures
 NEW, GONE = "nouvel indicateur", "indicateur retiré"
 MOVED = ("added", "changed", "removed")
+# why a row moves, the first that holds
+DEFINITION, GEOGRAPHY, EDITION = "définition changée", "géographie changée", "nouvelle édition"
+REVISED, GONE_EDITION, COMPUTED = "édition révisée", "édition retirée", "calcul"
+REASONS_FR = {
+    DEFINITION: "la version de l'indicateur n'est plus la même",
+    GEOGRAPHY: "le territoire n'est plus fait de ce dont il était fait, ou apparaît ou disparaît",
+    EDITION: "une édition que la publication précédente n'avait pas",
+    REVISED: "le producteur, ou le partenaire, a remplacé son fichier",
+    GONE_EDITION: "une édition n'est plus employée",
+    COMPUTED: "mêmes fichiers : le programme, ou un chiffre qui dépend d'autres (rang, écart, estimation)",
+}
 
 _COUNTS = {"added": pl.Int64, "changed": pl.Int64, "removed": pl.Int64, "hidden": pl.Int64, "shown": pl.Int64}
 _MOVEMENT = {
@@ -36,7 +48,9 @@ _MOVEMENT = {
     "age": pl.String,
     "old": pl.Float64,
     "new": pl.Float64,
+    "reason": pl.String,
 }
+_REASONS = {"source": pl.String, "indicator_id": pl.String, "reason": pl.String, **dict.fromkeys(MOVED, pl.Int64)}
 
 
 class FirstSeen:
@@ -97,8 +111,12 @@ class Changes:
     counts: source, indicator_id, label_fr, cause, added, changed, removed, hidden (published before, no
         longer), shown (published now, not before): one row per source and indicator that differ. cause says whether
         the definition moved the values (`définition (v1 → v2)`, NEW, GONE) or the data did (DATA).
+    reasons: source, indicator_id, reason (DEFINITION ... COMPUTED), added, changed, removed: the same rows, by what
+        moved them. Empty for a first release.
+    territories: of each territory, its largest movement in proportion (columns of `relative`), its level, and how many
+        of its figures moved.
     relative, absolute: indicator_id, label_fr, unit, territory_id, name, year, sex, age, old, new,
-        difference, relative (%): biggest first. Only ordinary rows: gaps and ranks follow from them.
+        difference, relative (%), reason: biggest first. Only ordinary rows: gaps and ranks follow from them.
         Redefined indicators are left out.
     definitions: indicator_id, label_fr, old, new (versions).
     territories_added, territories_removed: territory_id, level, name.
@@ -114,6 +132,8 @@ class Changes:
     definitions: pl.DataFrame
     territories_added: pl.DataFrame
     territories_removed: pl.DataFrame
+    reasons: pl.DataFrame
+    territories: pl.DataFrame
     notice: str | None = None
 
     def total(self, column: str) -> int:
@@ -130,6 +150,10 @@ class Changes:
         """The text of CHANGES.md (French)."""
         return "\n".join(_markdown(self))
 
+    def movements(self) -> str:
+        """The page of the largest movements: by reason, source, indicator, territory (French)."""
+        return "\n".join(_movements(self))
+
 
 def compare(before: Path | None, after: Path, *, notice: str | None = None) -> Changes:
     """The difference between two folders of Parquet tables; `before` is None for a first release.
@@ -141,7 +165,7 @@ def compare(before: Path | None, after: Path, *, notice: str | None = None) -> C
         _open(connection, "new", after)
         versions = _frame(connection, _VERSIONS)
         definitions = versions.filter(pl.col("old") != pl.col("new"))
-        counts, moves = _differences(connection, set(definitions["indicator_id"]))
+        counts, reasons, moves, territories = _differences(connection, set(definitions["indicator_id"]))
         causes = {i: cause_of(old, new) for i, _, old, new in versions.iter_rows()}
         counts = counts.with_columns(cause=pl.col("indicator_id").replace_strict(causes, default=DATA))
         moves = _described(connection, moves)
@@ -159,6 +183,8 @@ def compare(before: Path | None, after: Path, *, notice: str | None = None) -> C
             definitions=definitions,
             territories_added=_frame(connection, _TERRITORIES.format(here="new", there="old")),
             territories_removed=_frame(connection, _TERRITORIES.format(here="old", there="new")),
+            reasons=_labelled(connection, reasons).sort("source", "indicator_id", "reason"),
+            territories=_largest(_described(connection, territories), "relative"),
             notice=notice,
         )
 
@@ -201,18 +227,48 @@ _ALL_ADDED = """
     FROM (SELECT source_ids, indicator_id, count(*) AS n FROM new_observation GROUP BY ALL) GROUP BY ALL
 """
 
-_DELTA = """
+# Editions by what became of them, and the territories that are not made of what they were, or are new or gone.
+_CAUSES = """
+    CREATE TEMP TABLE edition AS
+      SELECT concat_ws('/', source_id, edition) AS name,
+        CASE WHEN o.url IS NULL THEN 'new' WHEN n.url IS NULL THEN 'gone'
+          WHEN (o.url, o.sha256) IS DISTINCT FROM (n.url, n.sha256) THEN 'revised' END AS fate
+      FROM old_source_file o FULL JOIN new_source_file n USING (source_id, edition) WHERE fate IS NOT NULL;
+    CREATE TEMP TABLE reshaped AS
+      SELECT parent_id AS territory_id FROM old_territory_member o
+        FULL JOIN new_territory_member n USING (parent_id, child_id)
+        WHERE (o.cog_year IS NULL OR n.cog_year IS NULL)
+          AND split_part(child_id, '-', 1) = 'COM' -- districts come and go inside a commune that stays the same
+      UNION SELECT territory_id FROM old_territory o FULL JOIN new_territory n USING (territory_id)
+        WHERE o.level IS NULL OR n.level IS NULL OR o.perimeter_year IS DISTINCT FROM n.perimeter_year
+      UNION SELECT 'COM-' || to_code FROM new_passage
+        WHERE from_year = (SELECT max(cog_year) FROM old_territory)
+          AND to_year = (SELECT max(cog_year) FROM new_territory);
+"""
+
+_REASON = f"""
+    CASE WHEN $redefined THEN '{DEFINITION}'
+      WHEN territory_id IN (SELECT territory_id FROM reshaped) THEN '{GEOGRAPHY}'
+      WHEN list_has_any(editions, (SELECT list(name) FROM edition WHERE fate = 'new')) THEN '{EDITION}'
+      WHEN list_has_any(editions, (SELECT list(name) FROM edition WHERE fate = 'revised')) THEN '{REVISED}'
+      WHEN list_has_any(editions, (SELECT list(name) FROM edition WHERE fate = 'gone')) THEN '{GONE_EDITION}'
+      ELSE '{COMPUTED}' END
+"""
+
+_DELTA = f"""
     CREATE OR REPLACE TEMP TABLE delta AS
     WITH o AS (SELECT * FROM old_observation WHERE indicator_id = $indicator),
          n AS (SELECT * FROM new_observation WHERE indicator_id = $indicator)
-    SELECT reference, "year", sex, age, territory_id, o.value AS "old", n.value AS "new",
+    SELECT *, {_REASON} AS reason FROM (
+      SELECT reference, "year", sex, age, territory_id, o.value AS "old", n.value AS "new",
       CASE WHEN o.source_ids IS NULL THEN 'added' WHEN n.source_ids IS NULL THEN 'removed' ELSE 'changed' END
         AS kind,
-      regexp_replace(coalesce(n.source_ids, o.source_ids), '/[^;]*', '', 'g') AS source
+      regexp_replace(coalesce(n.source_ids, o.source_ids), '/[^;]*', '', 'g') AS source,
+      string_split(concat_ws(';', n.source_ids, o.source_ids), ';') AS editions
     FROM o FULL JOIN n USING (reference, "year", sex, age, territory_id)
     WHERE o.source_ids IS NULL OR n.source_ids IS NULL
       OR (o.value, o.lower, o.upper, o.obs_status, o.conf_status)
-        IS DISTINCT FROM (n.value, n.lower, n.upper, n.obs_status, n.conf_status)
+        IS DISTINCT FROM (n.value, n.lower, n.upper, n.obs_status, n.conf_status))
 """
 
 _DELTA_COUNTS = """
@@ -225,8 +281,22 @@ _DELTA_COUNTS = """
     FROM delta GROUP BY source
 """
 
+_DELTA_REASONS = """
+    SELECT source, $indicator AS indicator_id, reason, count(*) FILTER (kind = 'added') AS added,
+      count(*) FILTER (kind = 'changed') AS changed, count(*) FILTER (kind = 'removed') AS removed
+    FROM delta GROUP BY source, reason
+"""
+
+_DELTA_TERRITORIES = """
+    SELECT $indicator AS indicator_id, territory_id, "year", sex, age, "old", "new", reason,
+      count(*) OVER (PARTITION BY territory_id) AS moved
+    FROM delta WHERE kind = 'changed' AND reference = '_Z' AND "new" <> "old" AND "old" <> 0
+    QUALIFY row_number() OVER (
+      PARTITION BY territory_id ORDER BY abs("new" / "old" - 1) DESC, "year", sex, age) = 1
+"""
+
 _DELTA_TOP = """
-    SELECT $indicator AS indicator_id, territory_id, "year", sex, age, "old", "new" FROM delta
+    SELECT $indicator AS indicator_id, territory_id, "year", sex, age, "old", "new", reason FROM delta
     WHERE kind = 'changed' AND reference = '_Z' AND "new" <> "old"
     QUALIFY row_number() OVER (ORDER BY abs("new" - "old") DESC, "year", sex, age, territory_id) <= {absolute}
       OR row_number() OVER (ORDER BY abs("new" / nullif("old", 0) - 1) DESC NULLS LAST,
@@ -236,8 +306,9 @@ _DELTA_TOP = """
 
 def _open(connection: duckdb.DuckDBPyConnection, side: str, folder: Path | None) -> None:
     """Views `<side>_<table>` on a folder's Parquet; empty tables when there is no folder."""
-    for name in ("observation", "territory", "indicator"):
-        if folder is None:
+    for name in ("observation", "territory", "territory_member", "passage", "indicator", "source_file"):
+        if folder is None or not (folder / f"{name}.parquet").exists():  # a release of an older version
+
             table = TABLES[name]
             connection.execute(table.ddl().replace(f'"{name}"', f'"{side}_{name}"', 1))
         else:
@@ -245,10 +316,16 @@ def _open(connection: duckdb.DuckDBPyConnection, side: str, folder: Path | None)
             connection.execute(f"CREATE VIEW {side}_{name} AS SELECT * FROM read_parquet({path})")
 
 
-def _differences(connection: duckdb.DuckDBPyConnection, redefined: set[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Counts by source and indicator, and candidates for the biggest movements, one indicator at a time."""
+def _differences(
+    connection: duckdb.DuckDBPyConnection, redefined: set[str]
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Counts by source and indicator, then by reason too, candidates for the biggest movements, and the biggest of each
+    territory; one indicator at a time."""
+    reasons, moves = [pl.DataFrame(schema=_REASONS)], [pl.DataFrame(schema=_MOVEMENT)]
+    territories = pl.DataFrame(schema={**_MOVEMENT, "moved": pl.Int64})
     if _scalar(connection, "SELECT count(*) FROM old_observation") == 0:
-        return _frame(connection, _ALL_ADDED), pl.DataFrame(schema=_MOVEMENT)
+        return _frame(connection, _ALL_ADDED), reasons[0], moves[0], territories
+    connection.execute(_CAUSES)
     fingerprints = [_FINGERPRINT.format(side=side) for side in ("old", "new")]
     differing = connection.execute(
         f"""
@@ -258,15 +335,29 @@ def _differences(connection: duckdb.DuckDBPyConnection, redefined: set[str]) -> 
         """
     ).fetchall()
     counts = [pl.DataFrame(schema={"source": pl.String, "indicator_id": pl.String, **_COUNTS})]
-    moves = [pl.DataFrame(schema=_MOVEMENT)]
     top = _DELTA_TOP.format(absolute=TOP_ABSOLUTE, relative=TOP_RELATIVE)
     for (indicator,) in differing:
         parameters = {"indicator": str(indicator)}
-        connection.execute(_DELTA, parameters)
+        connection.execute(_DELTA, {**parameters, "redefined": indicator in redefined})
         counts.append(_frame(connection, _DELTA_COUNTS, parameters))
+        reasons.append(_frame(connection, _DELTA_REASONS, parameters))
         if indicator not in redefined:
             moves.append(_frame(connection, top, parameters))
-    return pl.concat(counts), pl.concat(moves)
+            territories = _merged(territories, _frame(connection, _DELTA_TERRITORIES, parameters))
+    return pl.concat(counts), pl.concat(reasons), pl.concat(moves), territories
+
+
+def _merged(territories: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
+    """Of each territory, the larger of two movements in proportion, and how many there are in all."""
+    both = pl.concat([territories, more], how="vertical_relaxed")
+    others = pl.exclude("territory_id", "moved", "size").first()
+    return (
+        both.with_columns(size=(pl.col("new") / pl.col("old") - 1).abs())
+        .sort("size", "indicator_id", descending=[True, False])
+        .group_by("territory_id", maintain_order=True)
+        .agg(others, moved=pl.col("moved").sum())
+        .select(territories.columns)
+    )
 
 
 def _labelled(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> pl.DataFrame:
@@ -283,7 +374,7 @@ def _labelled(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> pl.D
 
 def _described(connection: duckdb.DuckDBPyConnection, moves: pl.DataFrame) -> pl.DataFrame:
     """Adds labels, the territory's name, the difference and the relative difference (%)."""
-    names = _frame(connection, "SELECT territory_id, name FROM new_territory")
+    names = _frame(connection, "SELECT territory_id, name, level FROM new_territory")
     difference = pl.col("new") - pl.col("old")
     return (
         _labelled(connection, moves)
@@ -390,7 +481,7 @@ def _count_rows(counts: pl.DataFrame) -> list[list[str]]:
 
 
 def _move_rows(moves: pl.DataFrame) -> list[list[str]]:
-    head = ["Indicateur", "Territoire", "Année", "Avant", "Après", "Écart", "Écart relatif"]
+    head = ["Indicateur", "Territoire", "Année", "Avant", "Après", "Écart", "Écart relatif", "Motif"]
     return [head] + [
         [
             _named(r) + "".join(f", {r[k]}" for k in ("sex", "age") if r[k] != "_T"),
@@ -400,8 +491,44 @@ def _move_rows(moves: pl.DataFrame) -> list[list[str]]:
             number_fr(r["new"]),
             number_fr(r["difference"], signed=True),
             "" if r["relative"] is None else number_fr(r["relative"], signed=True) + "\u202f%",
+            r["reason"],
         ]
         for r in moves.iter_rows(named=True)
+    ]
+
+
+def _movements(c: Changes) -> list[str]:
+    lines = [f"# Ce qui bouge le plus dans {c.after}", "", *([f"**{c.notice}**", ""] if c.notice else [])]
+    if c.before is None:
+        return [*lines, "Première publication : rien à quoi la comparer.", ""]
+    if c.reasons.height == 0:
+        return [*lines, f"Aucun chiffre ne diffère de {c.before}.", ""]
+    lines += [f"Par rapport à {c.before}. Motifs, le premier qui convient :", ""]
+    lines += [f"- {reason} : {told}" for reason, told in REASONS_FR.items()] + [""]
+    sums = [pl.col(k).sum() for k in MOVED]
+    whole = c.reasons.group_by("reason").agg(sums).sort(pl.sum_horizontal(*MOVED), "reason", descending=[True, False])
+    sources = c.reasons.group_by("source", "reason").agg(sums).sort("source", "reason")
+    lines += _section("Par motif", _reason_rows(whole, ["reason"]))
+    lines += _section("Par source", _reason_rows(sources, ["source", "reason"]))
+    lines += _section("Par indicateur", _reason_rows(c.reasons, ["indicator_id", "source", "reason"]))
+    largest = c.absolute.group_by("indicator_id", maintain_order=True).first().select(c.absolute.columns)
+    lines += _section("Plus grand mouvement de chaque indicateur", _move_rows(largest))
+    lines += ["Les indicateurs dont la définition a changé n'y sont pas : leurs valeurs ne se comparent pas.", ""]
+    for (level,), rows in c.territories.sort("level", maintain_order=True).group_by("level", maintain_order=True):
+        head, *body = _move_rows(rows.head(TOP_TERRITORIES))
+        moved = [number_fr(n) for n in rows["moved"].head(TOP_TERRITORIES)]
+        lines += _section(
+            f"Territoires de niveau {level or 'disparu'} qui bougent le plus",
+            [[*head, "Chiffres modifiés"], *([*row, n] for row, n in zip(body, moved, strict=True))],
+        )
+    return lines
+
+
+def _reason_rows(rows: pl.DataFrame, keys: list[str]) -> list[list[str]]:
+    heads = {"reason": "Motif", "source": "Source", "indicator_id": "Indicateur"}
+    return [[*(heads[k] for k in keys), "Lignes ajoutées", "modifiées", "retirées"]] + [
+        [*(_named(r) if k == "indicator_id" else str(r[k]) for k in keys), *(number_fr(r[k]) for k in MOVED)]
+        for r in rows.iter_rows(named=True)
     ]
 
 

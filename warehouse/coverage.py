@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import polars as pl
 
 from warehouse.models import TABLES, nomenclature_frame
@@ -9,13 +12,13 @@ from warehouse.models import TABLES, nomenclature_frame
 LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")  # always counted, even where a source has nothing
 
 
-def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
+def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame, stale: Iterable[str] = ()) -> pl.DataFrame:
     """Coverage of one indicator: per level and year, territories published, suppressed, missing and why.
 
     rows: its observations, with the `level` and `perimeter_year` of their territory; sizes: reference territories
-    (level, perimeter_year, territories). Only the whole population counts (sex and age _T); a gap is published where
-    the territory has at least one. Figures of the districts of 2015 say nothing of those of 2024: a level counts the
-    perimeters that the indicator has that year.
+    (level, perimeter_year, territories); stale: the editions (source/edition) kept from an earlier run. Only the whole
+    population counts (sex and age _T); a gap is published where the territory has at least one. Figures of the
+    districts of 2015 say nothing of those of 2024: a level counts the perimeters that the indicator has that year.
     """
     key = ["indicator_id", "level", "year"]
     known = pl.col("value").is_not_null()
@@ -27,10 +30,13 @@ def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
         return pl.col("territory_id").filter(which).n_unique() if several else which.sum()
 
     by_perimeter = own.group_by(*key, "perimeter_year").agg(
-        present=territories(pl.lit(True) | known), published=territories(known), suppressed=territories(masked)
+        present=territories(pl.lit(True) | known),
+        published=territories(known),
+        suppressed=territories(masked),
+        stale=(known & _rests_on(stale)).any(),
     )
     by_perimeter = _text(by_perimeter)
-    counted = by_perimeter.group_by(key).agg(pl.col("present", "published", "suppressed").sum())
+    counted = by_perimeter.group_by(key).agg(pl.col("present", "published", "suppressed").sum(), pl.col("stale").any())
     always = (
         counted.select("indicator_id", "year").unique().join(sizes.filter(pl.col("level").is_in(LEVELS)), how="cross")
     )
@@ -43,6 +49,7 @@ def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
         .join(counted, on=key, how="left")
         .join(_text(_reasons(own.filter(~known), key)), on=key, how="left")
         .with_columns(pl.col("present", "published", "suppressed").fill_null(0).cast(pl.Int64))
+        .with_columns(pl.col("stale").fill_null(False))
     )
     absent = pl.col("territories") - pl.col("present")
     outside = pl.when(absent > 0).then(pl.format("Absents de la source ({})", absent))
@@ -72,11 +79,18 @@ def with_absent(coverage: pl.DataFrame, absent: pl.DataFrame, sizes: pl.DataFram
             pl.lit(0, pl.Int64).alias("published"),
             pl.lit(0, pl.Int64).alias("suppressed"),
             missing=pl.col("territories"),
+            stale=pl.lit(False),
         )
         .select(coverage.columns)
         .cast(dict(coverage.schema))  # pyright: ignore[reportArgumentType]
     )
     return pl.concat([coverage, rows]).sort(key)
+
+
+def _rests_on(editions: Iterable[str]) -> pl.Expr:
+    """Whether `source_ids` (source/edition;...) names one of the editions."""
+    names = "|".join(map(re.escape, sorted(editions)))
+    return pl.col("source_ids").cast(pl.String).str.contains(f"(^|;)({names})(;|$)") if names else pl.lit(False)
 
 
 def _reasons(unknown: pl.DataFrame, key: list[str]) -> pl.DataFrame:

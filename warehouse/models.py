@@ -518,6 +518,12 @@ _REFERENCE = (
             Column("licence", pl.String, "Licence"),
             Column("owner", pl.String, "Propriétaire de la donnée"),
             Column("diffusion", pl.String, "Niveau de diffusion", codelist="diffusion"),
+            Column(
+                "stale",
+                pl.Boolean,
+                "Vrai si l'édition est périmée : gardée d'une exécution passée, faute d'avoir reçu ou lu la dernière",
+            ),
+            Column("stale_reason", pl.String, "Pourquoi elle est périmée", nullable=True),
         ),
     ),
 )
@@ -676,6 +682,7 @@ _QUALITY = (
             Column("suppressed", pl.Int64, "Territoires dont la valeur est masquée ou réduite à une borne"),
             Column("missing", pl.Int64, "Territoires sans valeur pour une autre raison"),
             Column("reason_fr", pl.String, "Raison principale des absences", nullable=True),
+            Column("stale", pl.Boolean, "Vrai si une valeur vient d'une édition périmée (voir source_file)"),
         ),
     ),
     Table(

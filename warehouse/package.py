@@ -142,10 +142,7 @@ def verify_sums(public: Path) -> list[str]:
     """What is wrong with a release's folder (French): missing, unknown or altered files. Empty when whole."""
     if not (public / SUMS).exists():
         return [f"{public.parent.name} : fichier {SUMS} absent"]
-    declared: dict[str, str] = {}
-    for line in (public / SUMS).read_text(encoding="utf-8").splitlines():
-        expected, _, name = line.partition("  ")
-        declared[name] = expected
+    declared = declared_sums(public)
     present = {str(path.relative_to(public)): path for path in _files(public)}
     problems = [f"{name} : fichier absent" for name in sorted(declared.keys() - present.keys())]
     problems += [f"{name} : fichier non déclaré" for name in sorted(present.keys() - declared.keys())]
@@ -153,6 +150,12 @@ def verify_sums(public: Path) -> list[str]:
         if digest(present[name]) != declared[name]:
             problems.append(f"{name} : contenu modifié depuis la publication")
     return problems
+
+
+def declared_sums(public: Path) -> dict[str, str]:
+    """What SHA256SUMS says: digest by file name, relative to the folder."""
+    lines = (public / SUMS).read_text(encoding="utf-8").splitlines()
+    return {name: expected for expected, _, name in (line.partition("  ") for line in lines)}
 
 
 def digest(path: Path) -> str:

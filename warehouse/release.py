@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import TypeAdapter
 
 from warehouse.changes import Changes, FirstSeen, compare
 from warehouse.duckdb_file import begin_database, finish_database, published_in
@@ -33,7 +34,9 @@ EDITIONS = {PUBLIC: DATABASE, PARTNER: "vigie-partner.duckdb"}  # edition: its D
 PRIVATE = 0o700
 MODES = {PUBLIC: (0o755, 0o644), PARTNER: (0o750, 0o640)}  # of its folders and of its files
 RELEASE_NAME = re.compile(r"r(\d{4,})-[0-9a-f]{12}")
+MOVEMENTS = "MOUVEMENTS.md"  # the page of the largest movements
 CANDIDATE = ".candidate-"
+STATE = ".state.json"  # ends the name of the file that says how far a candidate is
 BUILD = ".build-"
 POINTER_DRAFT = ".latest-"
 INTENT = ".publishing"  # the release being put in place: what `recover` must finish
@@ -79,6 +82,25 @@ class Release:
         return self.public / f"{table}.parquet"
 
 
+@dataclass(frozen=True)
+class State:
+    """How far a candidate is, on disk beside its folder: whatever process comes next can go on with it."""
+
+    release_id: str
+    previous_id: str | None
+    input_digest: str
+    git_commit: str | None
+    notice: str | None
+    editions: tuple[str, ...]  # whose tables are written, but those that the publication writes
+    stale: tuple[str, ...] = ()  # declared exceptions that no longer occur: the checks tell them
+    told: str = ""  # digest of what it would add to the private register of what releases told
+    why: str | None = None  # it is complete and waits for a decision: the reason (French)
+    refused: tuple[str, ...] | None = None  # critical checks that failed; None before the checks
+
+
+_STATE = TypeAdapter(State)
+
+
 class Candidate:
     """An edition of a release being built in its own hidden folder; nobody reads it until it is published."""
 
@@ -100,14 +122,28 @@ class Candidate:
         self.git_commit = git_commit
         self.notice = notice
         self.database = folder / "database" / EDITIONS[edition]
+        self.created_at: datetime | None = None  # said when a past release is made again
         self._loading: Future[None] | None = None
-        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)  # until it is put in place
+
+    def begin(self) -> Candidate:
+        """Makes its folder."""
+        self.folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)  # until it is put in place
         self.tables.mkdir()
         self.write("nomenclature", nomenclature_frame())
+        return self
 
     def beside(self, edition: str) -> Candidate:
-        """Another edition of the same release."""
+        """Another edition of the same release, begun."""
+        return self.edition_of(edition).begin()
+
+    def edition_of(self, edition: str) -> Candidate:
+        """Another edition of the same release, as it is on disk."""
         return Candidate(self.folder, self.previous, self.input_digest, self.git_commit, self.notice, edition)
+
+    def state(self, editions: Iterable[str]) -> State:
+        """What to keep of it, its tables being written for these editions."""
+        before = self.previous.release_id if self.previous else None
+        return State(self.release_id, before, self.input_digest, self.git_commit, self.notice, tuple(editions))
 
     @property
     def before(self) -> Path | None:
@@ -143,6 +179,7 @@ class Candidate:
         """The difference with the published release; also writes CHANGES.md. Asks for its tables."""
         changes = compare(self.before, self.tables, notice=self.notice)
         (self.tables / "CHANGES.md").write_text(changes.markdown(), encoding="utf-8")
+        (self.tables / MOVEMENTS).write_text(changes.movements(), encoding="utf-8")
         return changes
 
     def load(self) -> None:
@@ -181,7 +218,7 @@ class Candidate:
         counts = observation.select(rows=pl.len(), indicators=pl.col("indicator_id").n_unique()).collect().row(0)
         own: dict[str, Any] = {
             "release_id": self.release_id,
-            "created_at": datetime.now(UTC).replace(tzinfo=None),
+            "created_at": self.created_at or datetime.now(UTC).replace(tzinfo=None),
             "previous_id": self.previous.release_id if self.previous else None,
             "git_commit": self.git_commit,
             "input_digest": self.input_digest,
@@ -226,7 +263,7 @@ class Releases:
 
     def pending(self) -> Path | None:
         """The public folder of a candidate that was built and not published, for whoever wants to look."""
-        left = sorted(self.root.glob(f"{CANDIDATE}*/public"))
+        left = sorted(self.root.glob(f"{CANDIDATE}*/public"), key=lambda p: p.stat().st_mtime_ns)
         return left[-1] if left else None
 
     def diff(self, before: str, after: str) -> Changes:
@@ -247,9 +284,32 @@ class Releases:
                 f"attendu une empreinte d'au moins 12 chiffres hexadécimaux ; trouvé {input_digest!r}. "
                 "À faire : donner l'empreinte SHA-256 des données d'entrée."
             )
+        self._drop(release_id)
         folder = self.root / f"{CANDIDATE}{release_id}"
-        shutil.rmtree(folder, ignore_errors=True)
-        return Candidate(folder, self.latest(), input_digest, git_commit, notice)
+        return Candidate(folder, self.latest(), input_digest, git_commit, notice).begin()
+
+    def keep(self, state: State) -> None:
+        """Writes how far a candidate is, whole or not at all."""
+        path = self.root / f"{CANDIDATE}{state.release_id}{STATE}"
+        draft = path.with_name(path.name + ".part")
+        draft.touch(mode=0o600)  # what it would tell is private
+        draft.write_bytes(_STATE.dump_json(state))
+        _sync(draft)
+        os.replace(draft, path)
+        _sync(self.root)
+
+    def states(self) -> list[State]:
+        """How far each candidate on disk is, those whose tables are written; the newest last."""
+        files = sorted(self.root.glob(f"{CANDIDATE}*{STATE}"), key=lambda p: p.stat().st_mtime_ns)
+        found = [_STATE.validate_json(path.read_bytes()) for path in files]
+        return [s for s in found if (self.root / f"{CANDIDATE}{s.release_id}").is_dir()]
+
+    def reopened(self, state: State) -> list[Candidate]:
+        """The editions of a candidate as they are on disk, the public one first."""
+        previous = self.get(state.previous_id) if state.previous_id else None
+        folder = self.root / f"{CANDIDATE}{state.release_id}"
+        public = Candidate(folder, previous, state.input_digest, state.git_commit, state.notice)
+        return [public.edition_of(edition) for edition in state.editions]
 
     def publish(self, *candidates: Candidate) -> Release:
         """Puts the editions of a release in place: folder, pointer, DuckDB files. Its checks are the caller's matter.
@@ -259,12 +319,7 @@ class Releases:
         """
         first = candidates[0]
         with self.exclusive():
-            before = first.previous.release_id if first.previous else None
-            if before != self._pointed():
-                raise ReleaseError(
-                    f"{first.release_id} : attendu {before} comme publication en vigueur ; trouvé "
-                    f"{self._pointed()}. À faire : relancer, une autre publication a eu lieu entre-temps."
-                )
+            self._still_next(first.release_id, first.previous.release_id if first.previous else None)
             built: dict[str, Path] = {}
             for candidate in candidates:
                 begun = candidate.loaded()
@@ -273,7 +328,95 @@ class Releases:
             shutil.rmtree(first.folder / "database")
             sync_tree(first.folder)
             self._put_in_place(first.release_id, built, first.folder)
+            self._drop_others()
         return self._read(first.release_id)
+
+    def hold(self, state: State, *candidates: Candidate) -> None:
+        """Completes a candidate, which then waits for `approve`, and drops the one that waited.
+
+        state.why: the reason. Raises ReleaseError as `publish` does.
+        """
+        with self.exclusive():
+            self._still_next(state.release_id, state.previous_id)
+            for candidate in candidates:
+                candidate.loaded()  # being written in a thread: it must be over before it goes
+                candidate.seal()
+            shutil.rmtree(candidates[0].folder / "database")
+            self.keep(state)
+            self._drop_others(state.release_id)
+
+    def waiting(self, release_id: str) -> State:
+        """A candidate that may be published: complete, checked, unaltered, on top of the release in force.
+
+        Raises ReleaseError saying why it may not.
+        """
+        states = {s.release_id: s for s in self.states()}
+        state = states.get(release_id)
+        if state is None:
+            raise ReleaseError(
+                f"attendu une candidate de {self.root} ; trouvé {release_id!r}. À faire : choisir parmi "
+                f"{sorted(states)} (vigie release candidates), ou lancer « vigie run »."
+            )
+        if state.refused:
+            failed = " ; ".join(state.refused)
+            raise ReleaseError(
+                f"{release_id} : attendu des contrôles critiques réussis ; trouvé en échec : {failed}. "
+                "À faire : corriger la cause (docs/guide-analyste.md, « Un contrôle en échec »), puis relancer."
+            )
+        if state.why is None:
+            raise ReleaseError(
+                f"{release_id} : attendu une candidate complète et contrôlée ; trouvé une exécution qui ne s'est pas "
+                "achevée. À faire : la reprendre (« Re-execute from failure ») ou relancer « vigie run »."
+            )
+        self._still_next(release_id, state.previous_id)
+        folder = self.root / f"{CANDIDATE}{release_id}"
+        problems = [problem for edition in state.editions for problem in verify_sums(folder / edition)]
+        if problems:
+            raise ReleaseError(
+                f"{release_id} : attendu les fichiers contrôlés ; trouvé {problems[:5]}. À faire : la rejeter "
+                "(vigie release reject) et relancer « vigie run »."
+            )
+        return state
+
+    def approve(self, release_id: str) -> Release:
+        """Publishes a candidate that waits. Raises ReleaseError as `waiting` does."""
+        with self.exclusive():
+            state = self.waiting(release_id)
+            folder = self.root / f"{CANDIDATE}{release_id}"
+            built = {e: self._build(release_id, folder / e, state.notice) for e in state.editions}
+            self._put_in_place(release_id, built, folder)
+            self._drop_others()
+        return self._read(release_id)
+
+    def reject(self, release_id: str) -> None:
+        """Drops a candidate. Raises ReleaseError when there is none of that name."""
+        with self.exclusive():
+            known = [s.release_id for s in self.states()]
+            if release_id not in known:
+                raise ReleaseError(
+                    f"attendu une candidate de {self.root} ; trouvé {release_id!r}. À faire : choisir parmi "
+                    f"{known} (vigie release candidates)."
+                )
+            self._drop(release_id)
+
+    def _still_next(self, release_id: str, previous_id: str | None) -> None:
+        """Raises ReleaseError when the release in force is not the one that a candidate was compared with."""
+        if previous_id != self._pointed():
+            raise ReleaseError(
+                f"{release_id} : attendu {previous_id} comme publication en vigueur ; trouvé "
+                f"{self._pointed()}. À faire : relancer, une autre publication a eu lieu entre-temps."
+            )
+
+    def _drop(self, release_id: str) -> None:
+        """Removes a candidate: first what makes it one."""
+        (self.root / f"{CANDIDATE}{release_id}{STATE}").unlink(missing_ok=True)
+        shutil.rmtree(self.root / f"{CANDIDATE}{release_id}", ignore_errors=True)
+
+    def _drop_others(self, kept: str | None = None) -> None:
+        """Removes every candidate but one: a single one waits."""
+        for path in self.root.glob(f"{CANDIDATE}*"):
+            if (release_id := path.name.removeprefix(CANDIDATE).removesuffix(STATE)) != kept:
+                self._drop(release_id)
 
     def rollback(self, release_id: str) -> Release:
         """Publishes an older release again. Raises ReleaseError when it is unknown or altered."""
@@ -288,6 +431,19 @@ class Releases:
             if not target.published or self._disagreeing(target):
                 self._put_in_place(release_id, self._built(target, target.editions))
         return self.get(release_id)
+
+    def remove(self, release_id: str) -> None:
+        """Removes an old release; killed meanwhile, `recover` finishes. Raises ReleaseError for the one in force."""
+        with self.exclusive():
+            folder = self.get(release_id).folder
+            if self._intent.exists() or release_id == self._pointed():
+                raise ReleaseError(
+                    f"{release_id} : attendu une publication qui n'est plus en vigueur ; trouvé celle qui l'est, ou "
+                    "une publication interrompue. À faire : lancer « vigie run », qui la mène à terme."
+                )
+            left = self.data / f"{BUILD}{release_id}"
+            os.rename(folder, left)  # from now on it is no release
+            shutil.rmtree(left)
 
     def recover(self) -> list[str]:
         """Puts right what a killed or failed run left, and says what was done (French). Call it before a run.
@@ -422,11 +578,17 @@ class Releases:
         shutil.rmtree(self.data / f"{BUILD}{release_id}", ignore_errors=True)
 
     def _sweep(self) -> list[str]:
-        """Removes what no release owns."""
+        """Removes what no release owns; a candidate that waits for a decision stays."""
         done: list[str] = []
-        for folder in [*self.root.glob(f"{CANDIDATE}*"), *self.data.glob(f"{BUILD}*")]:
-            shutil.rmtree(folder)
-            done.append(f"{folder.name} : reste d'une exécution interrompue, supprimé")
+        kept = {f"{CANDIDATE}{s.release_id}" for s in self.states() if s.why is not None}
+        for path in [*self.root.glob(f"{CANDIDATE}*"), *self.data.glob(f"{BUILD}*")]:
+            if path.name.removesuffix(STATE) in kept:
+                continue
+            if path.is_file():
+                path.unlink()
+                continue
+            shutil.rmtree(path)
+            done.append(f"{path.name} : reste d'une exécution interrompue, supprimé")
         for draft in [*self.root.glob(f"{POINTER_DRAFT}*"), *self.root.glob(f"{INTENT}.part")]:
             draft.unlink()
         return done

@@ -12,6 +12,8 @@ import polars as pl
 
 from expectations.adapter import connect, run_editions, run_suites
 from expectations.core_suites import core_suites
+from expectations.drift import EXPECTED
+from expectations.drift import SUITE as DRIFT
 from expectations.reconciliation import (
     BETWEEN_TABLES,
     SUITE,
@@ -189,6 +191,7 @@ def suite_descriptions() -> dict[str, str]:
     told: dict[str, str] = dict.fromkeys(CORE, "Fichiers lus, édition par édition.")
     for suite in published_suites(load_bounds("national")):
         told[suite.name] = f"Table {suite.table} : " + " ; ".join(e.expected for e in suite.expects) + "."
+    told[DRIFT] = "Éditions nouvelles ou modifiées, face à la précédente : " + " ; ".join(EXPECTED.values()) + "."
     told[DISCLOSURE] = "Dépôts des partenaires : ce qui se déduit de ce qui est publié (programmation linéaire)."
     told[SUITE] = "Entre tables : " + " ; ".join(c.expected for c in BETWEEN_TABLES) + "."
     return told

@@ -10,12 +10,12 @@ import polars as pl
 
 from methods.composite import Composite
 from methods.disclosure import protect
-from pipelines.stages import geography
+from pipelines.stages import acquisition, geography
 from pipelines.stages.comparing import comparable_tables
 from pipelines.stages.indices import absent_indices, index_tables
 from pipelines.stages.observations import observation_path
 from pipelines.stages.reconciling import reconciliation_table
-from pipelines.workspace import Workspace
+from pipelines.workspace import FAILURES, Workspace
 from sources.deposits.contract import Deposited
 from sources.description import Source
 from warehouse.catalogue import Catalogue, Indicator, indicator_table, series_break_table
@@ -95,11 +95,12 @@ def write_tables(workspace: Workspace, whole: Catalogue, candidate: Candidate) -
             "territory_id", pl.col("level").cast(pl.Categorical), "perimeter_year", "population"
         )
         coverage: list[pl.DataFrame] = []
+        stale = [f"{source_id}/{edition}" for source_id, edition in workspace.stale_editions()]
         with candidate.writer("observation") as writer:
             for indicator in catalogue.indicators:
                 step.advance(indicator.id)
                 rows = _indicator_rows(workspace, indicator, ranks, candidate.edition)
-                coverage.append(coverage_of(rows, sizes))
+                coverage.append(coverage_of(rows, sizes, stale))
                 for block in rows.drop("level", "perimeter_year").iter_slices(BLOCK_ROWS):
                     writer.write(_identified(block, ranks["territory_id"]))
         compared = comparable_tables(candidate.path("observation"), geography.read(workspace, "territory_member"))
@@ -114,7 +115,7 @@ def write_tables(workspace: Workspace, whole: Catalogue, candidate: Candidate) -
 
 def _absent(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
     """What the editions that are not there would give: (indicator_id, level, year, why), for `coverage`."""
-    told = {(o.source_id, o.edition): ABSENT.get(o.kind) for o in workspace.outcomes}
+    told = {name: ABSENT.get(kind) for name, kind in acquisition.kinds(workspace).items()}
     rows = list(absent_indices(workspace, catalogue, partial(_observed, workspace, catalogue)))
     year = geography.reference_cog(workspace)  # of no deposit, the year is that of the territories
     for indicator in catalogue.indicators:
@@ -125,10 +126,12 @@ def _absent(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
             if isinstance(source, Deposited) and not source.editions:
                 why = f"Aucun dépôt de « {source.title} » ({source.owner})"
                 rows += [(indicator.id, level, year, why) for level in source.contract.levels]
-            there = {e.edition for e in workspace.present(source)}
+            there, failed = {e.edition for e in workspace.present(source)}, workspace.failures(source)
             for edition in workspace.editions(source):
                 if edition.edition not in there:
-                    why = told.get((source_id, edition.edition)) or "pas encore reçue"
+                    why = told.get(f"{source_id}/{edition.edition}") or "pas encore reçue"
+                    if edition.edition in failed:
+                        why = FAILURES[failed[edition.edition][0]]
                     text = f"Édition {edition.edition} de {source_id} déclarée, {why}"
                     rows += [(indicator.id, level, edition.data_year, text) for level in source.levels_of(edition)]
     schema = {"indicator_id": pl.String, "level": pl.String, "year": pl.Int16, "why": pl.String}
@@ -184,6 +187,7 @@ def source_files(workspace: Workspace, sources: Sequence[Source]) -> pl.DataFram
     agree.
     """
     fictional = " (fictif)" if workspace.settings.profile == "demo" else ""
+    stale = workspace.stale_editions()
     asked = pl.DataFrame(
         [
             (
@@ -195,12 +199,18 @@ def source_files(workspace: Workspace, sources: Sequence[Source]) -> pl.DataFram
                 s.licence,
                 s.owner,
                 s.diffusion,
+                (s.source_id, e.edition) in stale,
+                stale.get((s.source_id, e.edition)),
             )
             for s in sources
             for e in workspace.present(s)
         ],
-        schema=["source_id", "edition", "sha256", "title", "producer", "licence", "owner", "diffusion"],
+        schema=[
+            *("source_id", "edition", "sha256", "title", "producer", "licence", "owner", "diffusion", "stale"),
+            *("stale_reason",),
+        ],
         orient="row",
+        infer_schema_length=None,  # reasons are rare
     )
     served = workspace.store.history().unique(["source_id", "edition", "sha256"], keep="last", maintain_order=True)
     rows = asked.join(served.drop("producer", "licence"), on=["source_id", "edition", "sha256"])

@@ -3,6 +3,7 @@ computed from."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -58,6 +59,15 @@ class Told:
         for part, frame in zip(self.PARTS, frames, strict=True):
             replace_frame(self._path(part, draft=True), frame)
             self._path(part, draft=True).chmod(0o600)
+
+
+def proposal(folder: Path) -> str:
+    """Digest of all that is proposed and not published: a candidate that waits is published with that, or not at all.
+    Private, for what is proposed could be tried until it agrees."""
+    total = hashlib.sha256()
+    for draft in sorted(folder.glob("*/*.proposed")):
+        total.update(str(draft.relative_to(folder)).encode() + hashlib.sha256(draft.read_bytes()).digest())
+    return total.hexdigest()
 
 
 def announce(folder: Path, release_id: str) -> None:

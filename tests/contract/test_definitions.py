@@ -8,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipelines.definitions import JOB, build_definitions, whole_range
+from pipelines.automation import whole_range
+from pipelines.definitions import JOB, build_definitions
 from pipelines.settings import Settings
 from pipelines.workspace import Workspace
 
@@ -25,6 +26,14 @@ def definitions(workspace: Workspace) -> dg.Definitions:
 
 def test_the_definitions_load(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
+
+
+def test_the_release_is_sent_only_where_a_store_is_named(definitions: dg.Definitions, workspace: Workspace) -> None:
+    sent = dg.AssetKey("sent")
+    assert sent not in definitions.resolve_asset_graph().get_all_asset_keys()
+    settings = workspace.settings.model_copy(update={"remote": "s3://seau/observatoire"})
+    graph = build_definitions(Workspace(settings)).resolve_asset_graph()
+    assert graph.get(sent).parent_keys == {dg.AssetKey("release")}
 
 
 def test_every_source_with_an_edition_walks_from_raw_to_core(
@@ -62,13 +71,23 @@ def test_statistical_sources_are_partitioned_by_year_of_edition(definitions: dg.
 
 
 def test_the_schedule_is_monthly_in_paris_time_and_off(definitions: dg.Definitions, workspace: Workspace) -> None:
-    (schedule,) = definitions.schedules or []
+    schedule = next(s for s in definitions.schedules or [] if s.name == "build_release_monthly")
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 3 * *", "Europe/Paris")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 12, 3, 5))
     (request,) = schedule.evaluate_tick(context).run_requests or []
     assert whole_range(workspace).items() <= request.tags.items()
+
+
+def test_what_starts_by_itself_is_off_and_starts_a_job_that_is_there(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    assert len(repository.sensor_defs) > 10 and len(repository.schedule_defs) > 1
+    for sensor in repository.sensor_defs:
+        assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    for schedule in repository.schedule_defs:
+        assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert {"approve_release", "watch_freshness", JOB} <= set(repository.job_names)
 
 
 def test_a_run_has_one_process_whatever_it_is_started_from(definitions: dg.Definitions) -> None:

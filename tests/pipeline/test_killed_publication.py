@@ -130,6 +130,7 @@ def test_death_before_each_operation_on_files(tmp_path: Path, monkeypatch: pytes
     candidate = sample.candidate(ready, digest="f" * 64)
     monkeypatch.setattr(Releases, "_put_in_place", lambda *_: None)
     monkeypatch.setattr(Releases, "_read", lambda *_: None)
+    monkeypatch.setattr(Releases, "_drop_others", lambda *_: None)
     ready.publish(candidate)  # sealed and built, not yet in place
     monkeypatch.undo()
     outcomes: list[str] = []

@@ -13,8 +13,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 from vigie_runs import Built, Run, begin, call, damage, leftovers
 
+from pipelines.stages import told
+from pipelines.workspace import FAILURES
 from warehouse.duckdb_file import published_in
 from warehouse.release import Releases
 
@@ -80,21 +83,41 @@ def fails(run: Run, data: Path, before: str, *said: str) -> None:
 # --- spoiled files
 
 
-def test_files_that_cannot_be_read_are_named_and_nothing_is_published(
-    copied: Callable[..., Path], small: dict[str, str]
-) -> None:
-    """Four of them at once: each is told, with its place; none hides the others. Put right, they are read again."""
-    data = copied()
-    before, producers = os.readlink(data / "releases" / "latest"), site(data)
-    shutil.copytree(producers, data.parent / "good")
+STALE = {
+    ("dgcl_epci", "2025"): "raw",
+    ("insee_filosofi_cc", "2017"): "core",
+    ("insee_filosofi_cc", "2018-csv"): "core",
+    ("insee_filosofi_distribution", "2018"): "core",
+    ("insee_populations_legales", "2019"): "core",
+}
+
+
+def spoil_five(data: Path) -> None:
+    """Four files that cannot be read, each for another reason, and a page instead of a workbook."""
     renamed = b'<sheet name="DEP"', b'<sheet name="Feuil4"'
     change(data, FILOSOFI_2017, lambda b: with_member(b, "xl/workbook.xml", lambda x: x.replace(*renamed)))
     change(data, FILOSOFI_2018, lambda b: b + b.splitlines(keepends=True)[5])
     change(data, DISTRIBUTION_2018, cell(3, "D118", "environ 9000"))
     change(data, POPULATIONS_2019, lambda b: b.replace(b";PMUN;", b";POPULATION;"))
+    page = b"<!doctype html><title>Maintenance</title><p>Service indisponible"
+    (site(data) / "www.collectivites-locales.gouv.fr/files/epcicom2025.xlsx").write_bytes(page)
+
+
+def test_files_that_fail_are_named_and_their_last_good_editions_stand_in(
+    copied: Callable[..., Path], small: dict[str, str]
+) -> None:
+    """Five of them at once: each is told, with its place; none hides nor stops the others. Put right, they are read
+    again, and nothing is stale any more."""
+    data = copied()
+    before, producers = Releases(data).latest(), site(data)
+    assert before is not None
+    shutil.copytree(producers, data.parent / "good")
+    spoil_five(data)
     run = call(data, "run", **small)
-    fails(run, data, before)
+    assert run.code == 3 and "Traceback" not in run.text, run.text
+    assert "5 édition(s) en échec" in run.text and "0 ajoutées, 0 modifiées, 0 retirées" in run.text
     for place, found in {
+        "dgcl_epci 2025 (fichier epcicom2025.xlsx)": "HTML",
         "insee_filosofi_cc 2017 (fichier base-cc-filosofi-2017.xlsx) : attendu une feuille « DEP »": "Feuil4",
         "insee_filosofi_cc 2018-csv (fichier cc_filosofi_2018_COM-geo2021.CSV, ligne ": "en double",
         "insee_filosofi_distribution 2018 (fichier FILO2018_DISP_DEP.csv, ligne 3, colonne D118)": "environ 9000",
@@ -102,28 +125,45 @@ def test_files_that_cannot_be_read_are_named_and_nothing_is_published(
     }.items():
         assert place in run.text, run.text
         assert found in run.text.split(place)[1].split("À faire")[0]
+    after = Releases(data).latest()
+    assert after is not None and after.release_id != before.release_id
+    assert after.path("observation").read_bytes() == before.path("observation").read_bytes()
+    files, old = (pl.read_parquet(r.path("source_file")) for r in (after, before))
+    stale = files.filter("stale").select("source_id", "edition", "stale_reason").rows()
+    assert {(s, e): why for s, e, why in stale} == {key: FAILURES[step] for key, step in STALE.items()}
+    assert files.drop("stale", "stale_reason").equals(old.drop("stale", "stale_reason")), "the bodies in use"
+    touched = pl.read_parquet(after.path("coverage")).filter("stale")
+    assert {2017, 2018, 2019} <= set(touched["year"]) and "rev_tp60" in touched["indicator_id"]
+    assert "5 édition(s) en échec" in call(data, "status", "--offline", **small).text
+    assert call(data, "sql", "--csv", "SELECT count(*) AS n FROM v_sources WHERE perimee").out.split() == ["n", "5"]
+
     shutil.rmtree(producers)
     (data.parent / "good").rename(producers)
     again = call(data, "run", **small)
     assert again.code == 0, again.text
     assert "insee_filosofi_cc 2018-csv" in again.text, "told as changed again"
-    assert f"Rien n'a changé depuis la publication {before}" in again.text
+    mended = Releases(data).latest()
+    assert mended is not None and mended.input_digest == before.input_digest
+    now = pl.read_parquet(mended.path("source_file"))
+    assert now.drop("retrieved_at").equals(old.drop("retrieved_at")), "received again"
     assert damage(data) == [] == leftovers(data)
 
 
-def test_a_page_instead_of_data_is_refused_before_anything_is_read(
+def test_a_source_that_was_never_good_is_absent_with_its_reason(
     copied: Callable[..., Path], small: dict[str, str]
 ) -> None:
-    data = copied()
-    before = os.readlink(data / "releases" / "latest")
-    page = b"<!doctype html><title>Maintenance</title><p>Service indisponible"
-    (site(data) / "www.collectivites-locales.gouv.fr/files/epcicom2025.xlsx").write_bytes(page)
-    kept = {p: p.stat().st_mtime_ns for p in (data / "core").rglob("*.parquet")}
+    """All that was ever received of one source is gone, and what its address serves cannot be read."""
+    data, small = copied("core", "stage/observation"), small | {"VIGIE_YEARS": "2019"}
+    index = data / "raw" / "index.parquet"
+    pl.read_parquet(index).filter(pl.col("source_id") != "insee_populations_legales").write_parquet(index)
+    change(data, POPULATIONS_2019, lambda b: b.replace(b";PMUN;", b";POPULATION;"))
     run = call(data, "run", **small)
-    fails(run, data, before, "dgcl_epci 2025", "HTML")
-    assert {p: p.stat().st_mtime_ns for p in (data / "core").rglob("*.parquet")} == kept
-    assert run.seconds < 60, "a refused body is not asked for again"
-    assert leftovers(data) == []
+    assert run.code == 3 and "chiffres absents" in run.text, run.text
+    latest = Releases(data).latest()
+    assert latest is not None
+    assert "insee_populations_legales" not in pl.read_parquet(latest.path("source_file"))["source_id"].to_list()
+    missing = pl.read_parquet(latest.path("coverage")).filter(pl.col("reason_fr").str.contains("mais illisible"))
+    assert missing.height and not missing["stale"].any()
 
 
 def test_an_impossible_figure_stops_the_publication(copied: Callable[..., Path], small: dict[str, str]) -> None:
@@ -188,5 +228,6 @@ def test_a_disk_that_refuses_leaves_the_last_release(
         resource.setrlimit(resource.RLIMIT_FSIZE, (free, most))
     fails(run, data, before, "vigie.duckdb")
     Releases(data).recover()  # what the next run begins with
+    told.recover(data / "told", [before])
     assert damage(data) == [] == leftovers(data)
     assert os.readlink(data / "releases" / "latest") == before

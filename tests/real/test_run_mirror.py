@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from vigie_runs import Built, Run, call, damage, leftovers, vigie
+from vigie_runs import Built, call, damage, leftovers, vigie
 
 pytestmark = pytest.mark.real
 
@@ -28,9 +28,9 @@ def built(mirror_server: Callable[..., str], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def fresh(built: Built, tmp_path: Path) -> Path:
-    """A copy that has everything but the raw files: bodies travel again."""
+    """A copy that has everything but the bodies of the raw store: they travel again."""
     data = tmp_path / "data"
-    aside = shutil.ignore_patterns("raw", "dagster", ".lock")
+    aside = shutil.ignore_patterns("sha256", "dagster", ".lock")
     shutil.copytree(built.data, data, symlinks=True, ignore=aside, copy_function=os.link)
     return data
 
@@ -96,11 +96,17 @@ def test_communes_comparable_to_grigny_are_large_and_poor_suburbs(built: Built) 
     assert "Communes comparables" in shown.text and "Clichy-sous-Bois" in shown.text
 
 
-def test_sites_that_fail_are_named_and_the_release_stays(fresh: Path, mirror_server: Callable[..., str]) -> None:
-    """503 without end on one site, a page instead of an archive on another: both are told, nothing is published."""
-    before = os.readlink(fresh / "releases" / "latest")
+def test_sites_that_fail_are_named_and_their_last_good_editions_stand_in(
+    fresh: Path, mirror_server: Callable[..., str]
+) -> None:
+    """503 without end on one site, a page instead of an archive on another: both are told, and stop nothing."""
+    before = (fresh / "releases" / "latest" / "public" / "observation.parquet").read_bytes()
     run = call(fresh, "run", VIGIE_MIRROR=mirror_server("503:epcicom2021", "html:base-cc-filosofi-2018_XLSX"), **QUICK)
-    assert_refused(run, fresh, before)
+    assert run.code == 3 and "Traceback" not in run.text, run.text
+    assert damage(fresh) == [] == leftovers(fresh)
+    assert (fresh / "releases" / "latest" / "public" / "observation.parquet").read_bytes() == before
+    stale = "SELECT source_id || '/' || edition FROM source_file WHERE stale ORDER BY 1"
+    assert rows(fresh, stale) == [("dgcl_epci/2021",), ("insee_filosofi_cc/2018",)]
     assert "dgcl_epci 2021 : attendu" in run.text and "une réponse 503" in run.text
     assert "insee_filosofi_cc 2018 (fichier base-cc-filosofi-2018_XLSX-geo2021.zip)" in run.text and "HTML" in run.text
 
@@ -114,9 +120,11 @@ def test_a_cut_body_is_resumed_and_nothing_changes(fresh: Path, mirror_server: C
     assert damage(fresh) == [] == leftovers(fresh)
 
 
-def assert_refused(run: Run, data: Path, before: str) -> None:
-    assert run.code == 1, run.text
-    assert "Traceback" not in run.text
+def test_without_a_network_nothing_is_published_nor_blamed(fresh: Path) -> None:
+    before = os.readlink(fresh / "releases" / "latest")
+    run = call(fresh, "run", VIGIE_MIRROR="http://127.0.0.1:9", **QUICK)
+    assert run.code == 1 and "Traceback" not in run.text, run.text
+    assert "vérifier le réseau de la machine" in run.text and "édition(s) en échec" not in run.text
     assert f"la publication {before} reste en place" in run.text
-    assert os.readlink(data / "releases" / "latest") == before
-    assert damage(data) == [] == leftovers(data)
+    assert os.readlink(fresh / "releases" / "latest") == before
+    assert damage(fresh) == [] == leftovers(fresh)

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import release_sample as sample
 
-from warehouse.changes import FirstSeen, number_fr
+from warehouse.changes import COMPUTED, FirstSeen, number_fr
 from warehouse.release import Releases
 
 OTHER = "fedcba9876543210" * 4
@@ -67,9 +67,8 @@ def test_the_text_says_what_moved_most(tmp_path: Path) -> None:
     assert latest is not None
     text = (latest.public / "CHANGES.md").read_text(encoding="utf-8")
     assert "1 lignes ajoutées, 3 modifiées (dont 1 valeurs qui ne sont plus publiées et 1 qui le" in text
-    assert (
-        "| Libellé de rev_tp60 (`rev_tp60`) | Épinay-l'Œuvre (COM-01001) | 2018 | 44 | 22 | −22 | −50\u202f% |" in text
-    )
+    whose = "| Libellé de rev_tp60 (`rev_tp60`) | Épinay-l'Œuvre (COM-01001)"
+    assert f"{whose} | 2018 | 44 | 22 | −22 | −50\u202f% | calcul |" in text
 
 
 def test_nothing_changed_is_said(tmp_path: Path) -> None:
@@ -159,3 +158,61 @@ def test_numbers_as_french_readers_write_them() -> None:
         "", "0", "13\u202f960", "12", "0,26", "−3,5"
     ]  # fmt: skip
     assert number_fr(2.0, signed=True) == "+2"
+
+
+# --- why a row moves
+
+
+def sources(**changed: object) -> pl.DataFrame:
+    """The sample's source files, one of their columns changed."""
+    return sample.tables()["source_file"].with_columns(**{k: pl.lit(v) for k, v in changed.items()})
+
+
+def reasons(releases: Releases) -> dict[str, set[str]]:
+    """Indicator -> why its rows move, between the two releases."""
+    changes = releases.diff(*(r.release_id for r in releases.list()))
+    told: dict[str, set[str]] = {}
+    for row in changes.reasons.iter_rows(named=True):
+        told.setdefault(row["indicator_id"], set()).add(row["reason"])
+    return told
+
+
+def test_a_row_moves_for_the_first_reason_that_holds(tmp_path: Path) -> None:
+    """One of the sample's poverty rates comes from `insee_filosofi_cc/2018-geo2022`: the file is another one, or goes;
+    then communes are no longer made of the same land; then the definition is another one."""
+    assert reasons(two_releases(tmp_path / "same")) == {"rev_tp60": {COMPUTED}, "dem_pop": {COMPUTED}}
+    revised = sources(sha256="b" * 64)
+    assert reasons(two_releases(tmp_path / "revised", source_file=revised))["rev_tp60"] == {"édition révisée", COMPUTED}
+    gone = sources(edition="2018-geo2021")
+    assert reasons(two_releases(tmp_path / "gone", source_file=gone))["rev_tp60"] == {"édition retirée", COMPUTED}
+    merged = sample.tables()["territory"].with_columns(perimeter_year=pl.lit(2024, pl.Int16))
+    changed = {"source_file": revised, "territory": merged}
+    assert reasons(two_releases(tmp_path / "land", **changed))["rev_tp60"] == {"géographie changée"}
+    changed["indicator"] = with_versions(rev_tp60=2, rev_med=1, dem_pop=1, caf_rsa=1, rev_tp60_rang=1)
+    assert reasons(two_releases(tmp_path / "definition", **changed)) == {
+        "rev_tp60": {"définition changée"},
+        "dem_pop": {"géographie changée"},
+    }
+
+
+def test_a_new_edition_is_the_reason_of_what_comes_from_it(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    sample.publish(releases, source_file=sources(edition="2017-geo2022"))
+    sample.publish(releases, modified(), digest=OTHER)
+    assert reasons(releases)["rev_tp60"] == {"nouvelle édition", COMPUTED}
+
+
+def test_the_page_of_movements_tells_by_reason_source_indicator_and_territory(tmp_path: Path) -> None:
+    latest = two_releases(tmp_path, source_file=sources(sha256="b" * 64)).latest()
+    assert latest is not None
+    text = (latest.public / "MOUVEMENTS.md").read_text(encoding="utf-8")
+    assert "| édition révisée | 0 | 1 | 0 |" in text
+    assert "| insee_filosofi_cc | édition révisée | 0 | 1 | 0 |" in text
+    assert "| Libellé de rev_tp60 (`rev_tp60`) | insee_filosofi_cc | édition révisée | 0 | 1 | 0 |" in text
+    at = text.index("## Territoires de niveau COM qui bougent le plus")
+    assert "Épinay-l'Œuvre (COM-01001) | 2018 | 44 | 22 | −22 | −50\u202f% | édition révisée | 1 |" in text[at:]
+
+
+def test_the_page_of_a_first_release_compares_with_nothing(tmp_path: Path) -> None:
+    release = sample.publish(Releases(tmp_path))
+    assert "rien à quoi la comparer" in (release.public / "MOUVEMENTS.md").read_text(encoding="utf-8")

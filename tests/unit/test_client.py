@@ -21,7 +21,14 @@ from loopback import HOST, HTML, TABLE, Site, client_of
 from sources import client as client_module
 from sources.client import Client, DirectoryAdapter, Outcome
 from sources.description import Edition, Member, Source
-from sources.errors import AcquisitionError, BodyRefusedError, LayoutError, NotPublishedError
+from sources.errors import (
+    AcquisitionError,
+    BodyRefusedError,
+    DiskError,
+    LayoutError,
+    NotPublishedError,
+    SourceError,
+)
 from sources.raw_store import TEMPORARY, Partial, RawStore
 
 
@@ -72,7 +79,7 @@ def assert_fetched(outcome: Outcome, store: RawStore, body: bytes) -> None:
     assert_intact(store)
 
 
-def assert_failed(outcome: Outcome, store: RawStore, error: type[AcquisitionError] = AcquisitionError) -> str:
+def assert_failed(outcome: Outcome, store: RawStore, error: type[SourceError] = AcquisitionError) -> str:
     """The message, in which the source and edition are named."""
     assert outcome.kind == ("not_published" if error is NotPublishedError else "failed")
     assert type(outcome.error) is error
@@ -473,7 +480,7 @@ def test_a_full_disk_is_said_so(site: Site, store: RawStore, monkeypatch: pytest
 
     monkeypatch.setattr(Partial, "write", full)
     site.put("t.csv", TABLE)
-    assert "No space left" in assert_failed(client_of(site, store).fetch(*ask("t.csv")), store)
+    assert "No space left" in assert_failed(client_of(site, store).fetch(*ask("t.csv")), store, DiskError)
 
 
 def test_an_interrupt_ends_slow_downloads_at_once(site: Site, store: RawStore) -> None:

@@ -49,6 +49,16 @@ def test_a_territory_with_several_gaps_counts_once() -> None:
     assert (dep["published"], dep["missing"]) == (1, 1)
 
 
+def test_a_level_is_stale_when_a_value_comes_from_a_stale_edition() -> None:
+    told = rows(
+        ("COM", "COM-1", 44.0, "A", None), ("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-2", None, "Q", "secret")
+    ).with_columns(source_ids=pl.Series(["a/2018;b/2017", "a/2018-csv", "b/2017"], dtype=pl.Categorical))
+    for stale, expected in ((["b/2017"], {"COM"}), (["a/2018"], {"COM"}), (["a/2018-csv"], {"DEP"}), ([], set())):
+        table = coverage_of(told, SIZES, stale)
+        assert set(table.filter("stale")["level"]) == expected, stale
+        assert table["stale"].null_count() == 0
+
+
 def test_full_coverage_needs_no_reason() -> None:
     table = coverage_of(rows(("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-2", 2.0, "A", None)), SIZES)
     assert table.filter(pl.col("level") == "DEP")["reason_fr"].item() is None

@@ -18,7 +18,7 @@ COVERAGE = TABLES["coverage"]
 def coverage(**changed: object) -> pl.DataFrame:
     row = {
         "indicator_id": "rev_tp60", "level": "COM", "year": 2018, "territories": 3, "published": 1,
-        "suppressed": 2, "missing": 0, "reason_fr": None,
+        "suppressed": 2, "missing": 0, "reason_fr": None, "stale": False,
     }  # fmt: skip
     return pl.DataFrame([row | changed])
 

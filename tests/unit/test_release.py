@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -19,7 +20,7 @@ from warehouse import release as module
 from warehouse.duckdb_file import published_in
 from warehouse.models import TABLES, ContractError
 from warehouse.package import verify_sums
-from warehouse.release import ReleaseError, Releases
+from warehouse.release import ReleaseError, Releases, State
 
 OTHER = "fedcba9876543210" * 4
 
@@ -59,7 +60,8 @@ def test_a_release_is_all_that_is_promised(published: Callable[..., Releases]) -
     public = published().list()[0].public
     small = {f"csv/{t.name}.csv" for t in TABLES.values() if t.csv}
     expected = {f"{name}.parquet" for name in TABLES} | small
-    expected |= {"CHANGES.md", "LICENCE.md", "dictionary.csv", "dictionnaire.md", "datapackage.json", "SHA256SUMS"}
+    expected |= {"CHANGES.md", "MOUVEMENTS.md", "LICENCE.md", "dictionary.csv", "dictionnaire.md"}
+    expected |= {"datapackage.json", "SHA256SUMS"}
     assert files(public).keys() == expected
     assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=public, check=False).returncode == 0
     assert {oct(p.stat().st_mode & 0o777) for p in public.rglob("*") if p.is_file()} == {"0o644"}
@@ -390,3 +392,121 @@ def test_what_a_kill_left_of_two_editions_is_put_right(tmp_path: Path, monkeypat
     releases.rollback(alone)
     with pytest.raises(ReleaseError, match="coverage"):
         releases.rollback(str(releases.list()[-1].release_id))
+
+
+# --- publication as a decision
+
+
+def held(releases: Releases, digest: str = OTHER, **changed: object) -> State:
+    """A candidate that waits for a decision."""
+    candidate = sample.candidate(releases, digest=digest)
+    state = State(**{**asdict(candidate.state(["public"])), "why": "essai", "refused": (), **changed})
+    releases.hold(state, candidate)
+    return state
+
+
+def test_a_candidate_waits_on_disk_and_any_process_may_publish_it(published: Callable[..., Releases]) -> None:
+    releases = published()
+    (first,) = releases.list()
+    state = held(releases)
+    assert (releases.latest(), published_in(releases.database)) == (first, first.release_id)
+    later = Releases(releases.data)
+    assert later.recover() == [] and later.states() == [state]
+    hidden = [p for p in releases.root.iterdir() if p.name.startswith(".candidate-")]
+    assert {oct(p.stat().st_mode & 0o777) for p in hidden} == {"0o700", "0o600"}, "nobody else reads it"
+    release = later.approve(state.release_id)
+    assert release.previous_id == first.release_id
+    assert_consistent(releases, state.release_id)
+    assert later.states() == []
+
+
+def test_a_single_candidate_waits(published: Callable[..., Releases]) -> None:
+    releases = published()
+    one = held(releases)
+    two = held(releases, "1" * 64)
+    assert releases.states() == [two] and releases.pending() == releases.root / f".candidate-{two.release_id}/public"
+    with pytest.raises(ReleaseError, match=two.release_id):
+        releases.approve(one.release_id)
+    releases.reject(two.release_id)
+    assert releases.states() == [] and releases.pending() is None
+    with pytest.raises(ReleaseError, match="release candidates"):
+        releases.reject(two.release_id)
+    held(releases)
+    third = sample.publish(releases, digest="2" * 64)
+    assert_consistent(releases, third.release_id)  # what waited is of another time
+
+
+def test_a_candidate_that_may_not_be_published_says_why(published: Callable[..., Releases]) -> None:
+    releases = published()
+    (first,) = releases.list()
+    refused = held(releases, why=None, refused=("core_values.below_maximum : 140",))
+    with pytest.raises(ReleaseError, match=r"critiques réussis ; trouvé en échec : core_values.below_maximum"):
+        releases.approve(refused.release_id)
+    begun = held(releases, why=None, refused=None)
+    with pytest.raises(ReleaseError, match="Re-execute from failure"):
+        releases.approve(begun.release_id)
+    state = held(releases)
+    altered = releases.root / f".candidate-{state.release_id}/public/passage.parquet"
+    kept = altered.read_bytes()
+    altered.write_bytes(b"x")
+    with pytest.raises(ReleaseError, match=r"passage\.parquet : contenu modifié"):
+        releases.approve(state.release_id)
+    altered.write_bytes(kept)
+    assert releases.waiting(state.release_id) == state
+    (releases.root / "latest").unlink()
+    (releases.root / "latest").symlink_to("r0000-000000000000")
+    with pytest.raises(ReleaseError, match=f"attendu {first.release_id} comme publication en vigueur"):
+        releases.approve(state.release_id)
+
+
+def test_a_candidate_on_a_release_that_is_no_longer_in_force_is_refused(published: Callable[..., Releases]) -> None:
+    releases = published(OTHER)
+    first, second = releases.list()
+    state = held(releases, "1" * 64)
+    releases.rollback(first.release_id)
+    assert releases.recover() == [], "it is the person who decides what becomes of it"
+    with pytest.raises(ReleaseError, match=f"attendu {second.release_id} .* trouvé {first.release_id}"):
+        releases.approve(state.release_id)
+    assert published_in(releases.database) == first.release_id
+
+
+@pytest.mark.parametrize(("step", "owner", "finished"), STEPS[1:])  # it was sealed when it began to wait
+def test_a_failure_at_any_step_of_an_approval(
+    published: Callable[..., Releases], monkeypatch: pytest.MonkeyPatch, step: str, owner: str, finished: bool
+) -> None:
+    """Before it shows, the candidate still waits; after, it is published, by this call or the next run."""
+    releases = published()
+    (first,) = releases.list()
+    state = held(releases)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(module, owner), step, full)
+        with pytest.raises(OSError, match="No space left"):
+            releases.approve(state.release_id)
+    releases.recover()
+    if not finished:
+        latest = releases.latest()
+        assert latest is not None and latest.release_id == first.release_id
+        releases.approve(state.release_id)
+    assert_consistent(releases, state.release_id)
+
+
+@pytest.mark.parametrize("step", ["seal", "keep"])
+def test_a_failure_while_a_candidate_begins_to_wait_leaves_the_one_that_waited(
+    published: Callable[..., Releases], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    releases = published()
+    state = held(releases)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Candidate if step == "seal" else Releases, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            held(releases, "1" * 64)
+    assert "reste d'une exécution interrompue" in " ".join(releases.recover())
+    assert releases.states() == [state] == [releases.waiting(state.release_id)]

@@ -20,7 +20,7 @@ from docs.site import build
 from sources.deposits.contract import contract_sources
 from sources.description import load_sources
 from warehouse.catalogue import Amendment, Catalogue, load_catalogue
-from warehouse.models import TABLES
+from warehouse.models import CODELISTS, TABLES
 from warehouse.release import Release, Releases
 
 pytestmark = pytest.mark.filterwarnings("ignore:'myst_parser")  # of the generator's extension, for its next versions
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:'myst_parser")  # of the generat
 def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The sample, where a cell of its coverage is a bound and another secret."""
     rows = [
-        ("rev_tp60", "COM", 2018, 1234, 1000, 200, 34, "Masquée par le producteur (200)"),
-        ("rev_tp60", "COM", 2020, 1234, 0, 1200, 34, "Masquée par le producteur (1200)"),
-        ("rev_tp60", "DEP", 2020, 100, 0, 100, 0, "Seule une borne est publiée (100)"),
-        ("rev_tp60", "REG", 2020, 18, 0, 0, 18, "Non publiée par le producteur (18)"),
+        ("rev_tp60", "COM", 2018, 1234, 1000, 200, 34, f"{CODELISTS['reason']['secret']} (200)", False),
+        ("rev_tp60", "COM", 2020, 1234, 0, 1200, 34, f"{CODELISTS['reason']['secret']} (1200)", False),
+        ("rev_tp60", "DEP", 2020, 100, 0, 100, 0, "Seule une borne est publiée (100)", False),
+        ("rev_tp60", "REG", 2020, 18, 0, 0, 18, "Non publiée par le producteur (18)", False),
     ]
     coverage = pl.DataFrame(rows, schema=TABLES["coverage"].schema(), orient="row")
     return sample.publish(Releases(tmp_path_factory.mktemp("data")), coverage=coverage)

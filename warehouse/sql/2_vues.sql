@@ -196,7 +196,8 @@ COMMENT ON COLUMN v_territoires_comparables.eloignees_par IS 'Variables qui les 
 CREATE VIEW v_couverture AS
 SELECT i.theme, c.indicator_id, i.label_fr AS indicateur, c.level AS niveau, c."year" AS annee,
   c.territories AS territoires, c.published AS publies, c.suppressed AS masques, c.missing AS manquants,
-  round(100.0 * c.published / nullif(c.territories, 0), 1) AS part_publiee, c.reason_fr AS raison
+  round(100.0 * c.published / nullif(c.territories, 0), 1) AS part_publiee, c.reason_fr AS raison,
+  c.stale AS perimee
 FROM coverage c
 LEFT JOIN indicator i ON i.indicator_id = c.indicator_id;
 COMMENT ON VIEW v_couverture IS 'Couverture : part des territoires dont la valeur est publiée, par indicateur, niveau et année.';
@@ -211,6 +212,7 @@ COMMENT ON COLUMN v_couverture.masques IS 'Territoires dont la valeur est masqu�
 COMMENT ON COLUMN v_couverture.manquants IS 'Territoires sans valeur pour une autre raison';
 COMMENT ON COLUMN v_couverture.part_publiee IS 'Part des territoires dont la valeur est publiée (%)';
 COMMENT ON COLUMN v_couverture.raison IS 'Raison principale des absences';
+COMMENT ON COLUMN v_couverture.perimee IS 'Vrai si une valeur vient d''une édition périmée (voir v_sources)';
 
 CREATE VIEW v_rang_pauvrete AS
 SELECT o."year" AS annee, CAST(o.value AS INTEGER) AS rang, CAST(o.weight AS INTEGER) AS classes,
@@ -241,6 +243,7 @@ COMMENT ON COLUMN v_rang_pauvrete.territory_id IS 'Identifiant du territoire';
 CREATE VIEW v_sources AS
 SELECT source_id, title AS jeu_de_donnees, edition, producer AS producteur, owner AS proprietaire,
   licence, retrieved_at AS recupere_le, url AS adresse, sha256 AS empreinte,
+  stale AS perimee, stale_reason AS motif_peremption,
   'Source : ' || producer || ', ' || title || ', édition ' || edition || ' ; ' || licence AS mention
 FROM source_file;
 COMMENT ON VIEW v_sources IS 'Sources et mention à citer : une ligne par jeu de données et édition.';
@@ -253,6 +256,8 @@ COMMENT ON COLUMN v_sources.licence IS 'Licence';
 COMMENT ON COLUMN v_sources.recupere_le IS 'Date et heure de récupération (UTC)';
 COMMENT ON COLUMN v_sources.adresse IS 'Adresse du fichier';
 COMMENT ON COLUMN v_sources.empreinte IS 'Empreinte SHA-256 du fichier';
+COMMENT ON COLUMN v_sources.perimee IS 'Vrai si la dernière édition du producteur n''a pu être ni reçue ni lue : une plus ancienne sert';
+COMMENT ON COLUMN v_sources.motif_peremption IS 'Pourquoi elle est périmée';
 COMMENT ON COLUMN v_sources.mention IS 'Mention à reproduire avec les chiffres';
 
 CREATE VIEW v_etat_indicateurs AS
