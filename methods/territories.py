@@ -278,8 +278,8 @@ def twins(members: pl.DataFrame) -> pl.DataFrame:
     """Territories of different levels that are the same set of communes: (territory_id, twin_id), each pair both ways.
 
     A région of one département, an EPCI that is also a zone d'emploi: what is published of one is true of the other.
-    Communes are left out, whose figures are rounded more than others', and the whole of France, of which producers leave
-    out what they do not cover. members: (parent_id, child_id, share) of the same COG, share null where unknown.
+    Communes are left out, whose figures are rounded more than others', and the whole of France, of which producers
+    leave out what they do not cover. members: (parent_id, child_id, share) of one COG, share null where unknown.
     """
     nation = pl.col("parent_id") == f"FRANCE-{FRANCE}"
     communes = members.filter(pl.col("child_id").str.starts_with("COM-"), ~nation)
