@@ -169,10 +169,9 @@ def learnt(found: pl.DataFrame) -> tuple[int, int, int]:
 # --- whole runs
 
 
-def runs() -> None:
-    """Five releases by the `vigie` command, the outsider before each new one and all the older in hand."""
-    row(
-        "publication",
+def headed(first: str) -> None:
+    """The heading of a table of attacks, `first` saying what its lines are of."""
+    told = (
         "effectifs",
         "sous le seuil",
         "trouvés exactement",
@@ -181,7 +180,13 @@ def runs() -> None:
         "attaque, s",
         "mémoire",
     )
-    row(*["---"] * 8)
+    row(first, *told)
+    row(*["---"] * (1 + len(told)))
+
+
+def runs() -> None:
+    """Five releases by the `vigie` command, the outsider before each new one and all the older in hand."""
+    headed("publication")
     with tempfile.TemporaryDirectory() as folder:
         scene = Scene(Path(folder) / "data", {"VIGIE_DEMO_COMMUNES": "300", "VIGIE_YEARS": "2019-2023"})
         scene.run(VIGIE_COG="2024")
@@ -290,17 +295,7 @@ def moved(counts: pl.DataFrame, release: Path) -> pl.DataFrame:
 
 def off() -> None:
     """Each protection off in turn, on a small country."""
-    row(
-        "protection",
-        "effectifs",
-        "sous le seuil",
-        "trouvés exactement",
-        "trop resserrés",
-        "publication, s",
-        "attaque, s",
-        "mémoire",
-    )
-    row(*["---"] * 8)
+    headed("protection")
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         Scene(base, SMALL).run()
