@@ -17,6 +17,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 from scipy.special import ndtr, ndtri  # pyright: ignore[reportMissingTypeStubs]
 
 Array = npt.NDArray[np.float64]
@@ -31,7 +32,6 @@ GRID: Array = np.log(np.concatenate([np.geomspace(500, 6000, 30)[:-1], np.geomsp
                                      np.geomspace(90000, 1e6, 25)[1:]]))  # fmt: skip
 # A share known to nobody is not estimated: below this coverage of persons, bounds only.
 MINIMUM_COVERAGE = 0.8
-BLOCK = 20_000  # rows of the grid summed at a time, to hold memory
 
 
 @dataclass(frozen=True)
@@ -95,24 +95,28 @@ def cumulative(knots: Array, points: Array) -> Array:
     points has n rows, or one for all.
     """
     slope = slopes(knots)
+    step = np.diff(knots, axis=1)
+    secant = np.diff(Z) / step
+    leaving, reaching = slope[:, :-1], slope[:, 1:]
+    square, cube = (3 * secant - 2 * leaving - reaching) / step, (leaving + reaching - 2 * secant) / step**2
     points = np.broadcast_to(points, (len(knots), points.shape[1]))
-    interval = np.zeros(points.shape, dtype=np.int64)
+    # of each point, the place of its interval in the flattened coefficients
+    interval = np.repeat(np.arange(0, secant.size, secant.shape[1])[:, None], points.shape[1], axis=1)
     for k in range(1, 8):
         interval += points >= knots[:, k : k + 1]
-    start = np.take_along_axis(knots, interval, 1)
-    width = np.take_along_axis(knots, interval + 1, 1) - start
-    t = np.clip((points - start) / width, 0, 1)
-    leaving = np.take_along_axis(slope, interval, 1) * width
-    reaching = np.take_along_axis(slope, interval + 1, 1) * width
-    s = 1 - t
-    value = Z[interval] * (1 + 2 * t) * s**2 + Z[interval + 1] * (3 - 2 * t) * t**2
-    value += leaving * t * s**2 - reaching * s * t**2
+    beyond_start = np.clip(points, knots[:, :1], knots[:, -1:]) - knots[:, :-1].ravel()[interval]
+    value = cube.ravel()[interval]
+    for coefficient in (square, leaving, np.broadcast_to(Z[:-1], secant.shape)):
+        value *= beyond_start
+        value += coefficient.ravel()[interval]
     value += np.minimum(points - knots[:, :1], 0) * slope[:, :1]
+    share = normal(value)
     # Beyond D9, NEAR times the hazard of the cubic at D9, falling to FAR over REACH: a Pareto tail in the end.
-    beyond = np.maximum(points - knots[:, -1:], 0)
-    hazard = slope[:, -1:] * HAZARD * (FAR * beyond + (NEAR - FAR) * REACH * (1 - np.exp(-beyond / REACH)))
-    top = 1 - (1 - SHARES[-1]) * np.exp(-hazard)
-    return np.where(points > knots[:, -1:], top, normal(value))
+    row, column = np.nonzero(points > knots[:, -1:])
+    beyond = points[row, column] - knots[row, -1]
+    hazard = slope[row, -1] * HAZARD * (FAR * beyond + (NEAR - FAR) * REACH * (1 - np.exp(-beyond / REACH)))
+    share[row, column] = 1 - (1 - SHARES[-1]) * np.exp(-hazard)
+    return share
 
 
 def doubt(values: Array, published: npt.NDArray[np.bool_]) -> Array:
@@ -133,17 +137,8 @@ def doubt(values: Array, published: npt.NDArray[np.bool_]) -> Array:
 
 def sums(rows: Single, weights: Array, index: Index, starts: Index) -> Array:
     """Weighted sums of rows[index] by group; groups are runs of index that begin at starts."""
-    out = np.zeros((len(starts), rows.shape[1]))
-    ends = np.append(starts[1:], len(index))
-    full: Index = np.searchsorted(ends, starts + BLOCK, "right")
-    first = 0
-    while first < len(starts):
-        last = max(int(full[first]), first + 1)
-        a, b = starts[first], ends[last - 1]
-        block = rows[index[a:b]] * weights[a:b, None].astype(np.float32)
-        out[first:last] = np.add.reduceat(block, starts[first:last] - a, axis=0, dtype=np.float64)
-        first = last
-    return out
+    groups = csr_array((weights, index, np.append(starts, len(index))), shape=(len(starts), len(rows)))
+    return cast(Array, groups @ rows)
 
 
 def quantiles(values: Array, shares: Array) -> Array:

@@ -52,7 +52,7 @@ UNEXPLAINED = 0.01  # doubt of a territory that its members do not explain (roun
 AREA_WEIGHT, AREA_MEMBERS = 5000, 3  # persons, communes that weigh as much as all the country in an area's mean
 STEP = 1e-3  # least distance of modelled ln deciles
 ITERATIONS = 2
-CHUNK = 4000
+CHUNK = 300  # communes whose curves are drawn at a time: they fit in a core's cache
 
 Flags = npt.NDArray[np.bool_]
 
@@ -193,11 +193,12 @@ def linearised(
     density = (cumulative(knots, points + 0.005) - value) / 0.005
     z = probit(np.clip(value, 1e-6, 1 - 1e-6))
     effect = x[inside] * (share * modelled)[:, None]
-    jacobian = np.empty((len(rows), 9, COMPONENTS, x.shape[1]))
-    for j in range(COMPONENTS):  # F falls by its density where the knots around it rise
-        moved: Array = -density * interpolate(z, Z, model.basis[j])
-        for k in range(9):
-            jacobian[:, k, j] = np.add.reduceat(moved[:, [k]] * effect, starts)
+    # F falls by its density where the knots around it rise: (commune, k, component)
+    moved = np.stack([-density * interpolate(z, Z, component) for component in model.basis], axis=2)
+    moved = moved.reshape(len(inside), -1)
+    jacobian = np.empty((len(rows), moved.shape[1], x.shape[1]))
+    for t, (first, last) in enumerate(zip(starts, np.append(starts[1:], len(inside)), strict=True)):
+        jacobian[t] = moved[first:last].T @ effect[first:last]
     unknown = np.add.reduceat(share * modelled, starts)
     covered = np.add.reduceat(share * ~np.isnan(communes.knots[inside, MEDIAN]), starts) > 0.9
     weight = covered[:, None] * ~np.isnan(target) / (TERRITORY_ERROR**2 + (MODEL_ERROR * unknown[:, None]) ** 2)

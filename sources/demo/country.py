@@ -17,6 +17,10 @@ YEARS = range(2014, 2027)  # years of the official geography, at 1 January
 LEAST_COMMUNES = 60  # below this there is no room for the events that the demonstration tells
 BLOCK = 20  # communes of an intercommunality
 DISTRICTS = 4  # parts of the big city, its arrondissements municipaux
+EPCI_FAMILY, EPT_FAMILY = "2999", "2998"  # first digits of their SIREN
+PLAIN_CODES = 979  # numbers of three digits in a département; above are the arrondissements municipaux
+_LETTERS = "ABCDFGHJKLMNPQRSTVWXYZ"  # no vowel but A: 96E10 would be a number, and no word is spelt
+_SIGNS = "0123456789" + _LETTERS
 ARM_PREFIX = "9698"  # of their codes
 BIG_CITY = "Fictive-la-Grande"
 NO_EPCI = ""
@@ -51,9 +55,21 @@ def departement_codes(count: int) -> list[str]:
     return ["96", "99", "00", "20", *real][:count]
 
 
+def commune_code(departement: str, number: int) -> str:
+    """Code of the nth commune of a département. INSEE's codes have room for 999 at most; those beyond have a letter."""
+    if number <= PLAIN_CODES:
+        return f"{departement}{number:03d}"
+    rest, last = divmod(number - PLAIN_CODES - 1, len(_SIGNS))
+    first, middle = divmod(rest, len(_SIGNS))
+    return f"{departement}{_LETTERS[first]}{_SIGNS[middle]}{_SIGNS[last]}"
+
+
 def siren(family: str, number: int) -> str:
-    """An invented SIREN: its control digit (Luhn) is wrong, so no body can ever bear it."""
-    digits = f"{family}{number:04d}"
+    """An invented SIREN: its control digit (Luhn) is wrong, so no body can ever bear it.
+
+    A family holds 10,000 numbers; EPCI beyond have numbers below those of the EPT.
+    """
+    digits = f"{family}{number:04d}" if number < 10_000 else str(int(f"{EPT_FAMILY}0000") - number)
     doubled = [int(c) * (1 + i % 2) for i, c in enumerate(digits)]
     right = -sum(d // 10 + d % 10 for d in doubled) % 10
     return f"{digits}{(right + 5) % 10}"
@@ -85,6 +101,7 @@ class Register:
     delegated: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # name, parent
     events: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     atoms: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    parts: dict[str, set[str]] = field(default_factory=dict[str, set[str]])  # parent -> its delegated communes
 
     def __post_init__(self) -> None:
         for atom, code in enumerate(self.code):
@@ -96,14 +113,14 @@ class Register:
 
     def merge(self, date: str, codes: list[str], into: str, name: str) -> None:
         """A new commune replaces `codes`; those that were plain communes become delegated ones."""
-        parents = {parent for _, parent in self.delegated.values()}
+        plain = [code for code in codes if not self.parts.get(code)]
         for code in codes:
             old = self.name[code]
             self._event(32, date, "COM", code, old, "COM", into, name)
-            if code not in parents:
+            if code in plain:
                 self._event(32, date, "COM", code, old, "COMD", code, old)
-        moved = {c: (n, into if p in codes else p) for c, (n, p) in self.delegated.items()}
-        self.delegated = moved | {c: (self.name[c], into) for c in codes if c not in parents}
+        moved = {part: self.delegated[part][0] for code in codes for part in self.parts.pop(code, ())}
+        self._delegate(moved | {code: self.name[code] for code in plain}, into)
         atoms = sorted(a for code in codes for a in self.atoms.pop(code))
         for code in codes:
             del self.name[code]
@@ -113,7 +130,7 @@ class Register:
         """The same commune under another code (41: other département; 50: other seat)."""
         name = self.name.pop(code)
         self._event(mod, date, "COM", code, name, "COM", to, name)
-        self.delegated = {c: (n, to if p == code else p) for c, (n, p) in self.delegated.items()}
+        self._delegate({part: self.delegated[part][0] for part in self.parts.pop(code, ())}, to)
         self._bear(to, name, self.atoms.pop(code))
 
     def rename(self, date: str, code: str, name: str) -> None:
@@ -123,11 +140,10 @@ class Register:
     def split(self, date: str, code: str) -> None:
         """The delegated communes of a new commune become communes again."""
         old, atoms = self.name.pop(code), self.atoms.pop(code)
-        parts = sorted((c, n) for c, (n, p) in self.delegated.items() if p == code)
+        parts = self._undelegate(code)
         for part, name in parts:
             self._event(21, date, "COMD", part, name, "COM", part, name)
             self._event(21, date, "COM", code, old, "COM", part, name)
-        self.delegated = {c: v for c, v in self.delegated.items() if v[1] != code}
         for (part, name), atom in zip(parts, atoms, strict=True):
             self._bear(part, name, [atom])
 
@@ -135,12 +151,19 @@ class Register:
         """The delegated communes of `code` cease to exist; a line says so of the commune too, unless it
         moves.
         """
-        for part, (name, parent) in sorted(self.delegated.items()):
-            if parent == code:
-                self._event(35, date, "COMD", part, name, "COM", code, self.name[code])
+        for part, name in self._undelegate(code):
+            self._event(35, date, "COMD", part, name, "COM", code, self.name[code])
         if not moves:
             self._event(35, date, "COM", code, self.name[code], "COM", code, self.name[code])
-        self.delegated = {c: v for c, v in self.delegated.items() if v[1] != code}
+
+    def _delegate(self, parts: dict[str, str], parent: str) -> None:
+        """Those codes, under their names, become delegated communes of `parent`."""
+        self.delegated |= {part: (name, parent) for part, name in parts.items()}
+        self.parts.setdefault(parent, set()).update(parts)
+
+    def _undelegate(self, parent: str) -> list[tuple[str, str]]:
+        """Takes away the delegated communes of `parent`: their codes and names, sorted."""
+        return sorted((part, self.delegated.pop(part)[0]) for part in self.parts.pop(parent, ()))
 
     def _bear(self, code: str, name: str, atoms: list[int]) -> None:
         self.name[code] = name
@@ -210,15 +233,15 @@ def build_country(communes: int, *, districts: bool = True) -> Country:
     """
     if communes < LEAST_COMMUNES:
         raise ValueError(f"at least {LEAST_COMMUNES} communes, {communes} asked")
-    home, departements = _first_codes(communes)
+    home, number, departements = _first_codes(communes)
     arm = np.full(home.size, "", dtype="<U5")
     if districts:
         arm[:DISTRICTS] = [f"{ARM_PREFIX}{i + 1}" for i in range(DISTRICTS)]
     names = commune_names(communes)
     names[0] = f"{BIG_CITY} (fictif)"
     register = Register(home.tolist(), dict(zip(dict.fromkeys(home.tolist()), names, strict=True)))
-    first = sorted(register.name)
-    arrondissement = {c: "1" if int(c[2:]) <= len(first) / len(departements) / 2 else "2" for c in first}
+    half = communes / len(departements) / 2
+    arrondissement = {c: "1" if n + 1 <= half else "2" for c, n in zip(home.tolist(), number.tolist(), strict=True)}
     codes: dict[int, np.ndarray] = {}
     year_names: dict[int, dict[str, str]] = {}
     delegated: dict[int, dict[str, tuple[str, str]]] = {}
@@ -235,7 +258,7 @@ def build_country(communes: int, *, districts: bool = True) -> Country:
     for seen in codes.values():
         for code in seen.tolist():
             arrondissement.setdefault(code, "1")
-    epci, epci_names, ept = _intercommunalities(home, codes, departements)
+    epci, epci_names, ept = _intercommunalities(home, number, codes, departements)
     regions = _regions(departements)
     zones = {d: f"{r}{i + 1:02d}" for i, (d, r) in enumerate(regions.items())}
     return Country(
@@ -255,11 +278,14 @@ def build_country(communes: int, *, districts: bool = True) -> Country:
     )
 
 
-def _first_codes(communes: int) -> tuple[np.ndarray, list[str]]:
+def _first_codes(communes: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """By atom: the code of its commune in 2014, the rank of this commune in its département; the départements."""
     departements = departement_codes(max(3, ceil(communes / 900)))
     shares = np.array_split(np.arange(communes), len(departements))
-    codes = [f"{d}{i + 1:03d}" for d, share in zip(departements, shares, strict=True) for i in range(share.size)]
-    return np.array([codes[0]] * (DISTRICTS - 1) + codes), departements
+    number = np.concatenate([np.arange(share.size) for share in shares])
+    codes = [commune_code(d, i + 1) for d, share in zip(departements, shares, strict=True) for i in range(share.size)]
+    more = DISTRICTS - 1  # atoms of the big city, the first commune
+    return np.array(codes[:1] * more + codes), np.concatenate([np.zeros(more, dtype=int), number]), departements
 
 
 # What happens before 1 January of each year: a merger, a chain of mergers, a change of département, two hops
@@ -297,7 +323,7 @@ def _happen(register: Register, step: tuple[str, ...], departements: list[str], 
     verb, date, *places = step
     letters = dict(zip("abc", departements, strict=False))
     unused = communes // len(departements) + 40
-    codes = [letters[p[0]] + (f"{unused + int(p[2:]):03d}" if p[1] == "+" else p[1:]) for p in places]
+    codes = [commune_code(letters[p[0]], unused + int(p[2:])) if p[1] == "+" else letters[p[0]] + p[1:] for p in places]
     if verb == "merge":
         _merge(register, date, codes)
     elif verb in ("departement", "seat"):
@@ -319,16 +345,15 @@ def _pairs(departements: list[str], communes: int) -> Iterator[list[str]]:
     """Neighbours that merge in large countries, away from the communes of the story."""
     for number in range(31, communes // len(departements), 10):
         for d in departements:
-            yield [f"{d}{number:03d}", f"{d}{number + 1:03d}"]
+            yield [commune_code(d, number), commune_code(d, number + 1)]
 
 
 def _intercommunalities(
-    home: np.ndarray, codes: dict[int, np.ndarray], departements: list[str]
+    home: np.ndarray, number: np.ndarray, codes: dict[int, np.ndarray], departements: list[str]
 ) -> tuple[dict[int, np.ndarray], dict[str, tuple[str, str]], np.ndarray]:
     """SIREN by atom for each year: small ones until 2016, unions in 2017, one commune that moves in 2020, a
     union of two under a new SIREN in 2022, an island in none.
     """
-    number = np.array([int(c[2:]) - 1 for c in home.tolist()])
     rank = np.array([departements.index(c[:2]) for c in home.tolist()])
     size = int(number.max()) + 1
     blocks = max(1, size // BLOCK)
@@ -337,7 +362,7 @@ def _intercommunalities(
     count = int(block.max()) + 1
     mover = np.flatnonzero(home == f"{departements[0]}016")
     island = home == f"{departements[0]}013"
-    sirens = np.array([siren("2999", i) for i in range(2 * count + 1)])
+    sirens = np.array([siren(EPCI_FAMILY, i) for i in range(2 * count + 1)])
     epci: dict[int, np.ndarray] = {}
     for year, code in codes.items():
         group = block + count * half if year <= 2016 else block.copy()
@@ -354,8 +379,8 @@ def _intercommunalities(
     for i in range(1, count, 3):
         names[sirens[i]] = (f"CA de l'Exemple n° {i} (fictif)", "CA")
     ept = np.full(home.size, "", dtype="<U9")
-    ept[epci[2022] == sirens[0]] = siren("2998", 2)
-    ept[home == home[0]] = siren("2998", 1)
+    ept[epci[2022] == sirens[0]] = siren(EPT_FAMILY, 2)
+    ept[home == home[0]] = siren(EPT_FAMILY, 1)
     return epci, names, ept
 
 
@@ -380,5 +405,5 @@ def _zone_names(
     for i, code in enumerate(sorted(set(arm.tolist()) - {""})):
         names["ARM", code] = f"{BIG_CITY} {i + 1}{'er' if i == 0 else 'e'} Arrondissement (fictif)"
     for number in (1, 2):
-        names["EPT", siren("2998", number)] = f"EPT de la Fiction n° {number} (fictif)"
+        names["EPT", siren(EPT_FAMILY, number)] = f"EPT de la Fiction n° {number} (fictif)"
     return names

@@ -5,8 +5,9 @@ URL.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -78,15 +79,17 @@ def generate(
     communes: int = 240,
     households: int | None = None,
     reference: int = REFERENCE_COG,
+    years: Container[int] | None = None,
 ) -> Truth:
     """Writes every covered edition and returns what is true of the country.
 
     communes: in 2014, at least 60. households: in 2018, as dense as by default when not given. reference: the
-    COG in which the truth is known besides that of each edition. The same arguments give the same bytes.
+    COG in which the truth is known besides that of each edition. years: data years of the statistical sources, all
+    when not given. The same arguments give the same bytes.
     """
     country = build_country(communes)
     all_of = draw(country, seed, households or round(communes * HOUSEHOLDS_PER_COMMUNE))
-    work = _Work(country, all_of, reference, _Desk(root, planned()))
+    work = _Work(country, all_of, reference, _Desk(root, planned(years)))
     work.geography()
     work.census()
     work.declared()
@@ -96,8 +99,9 @@ def generate(
     return Truth(country, seed, work.thresholds, tuple(work.parts), tuple(work.hidden), work.desk.written)
 
 
-def planned() -> list[tuple[Source, Edition]]:
-    """The editions that the fictional country publishes, of those that the descriptions declare.
+def planned(years: Container[int] | None = None) -> list[tuple[Source, Edition]]:
+    """The editions that the fictional country publishes, of those that the descriptions declare; of the statistical
+    sources, those of the data years asked when they are given.
 
     Of editions that repeat the same figures (same year, same geography) only the fullest, then the first.
     """
@@ -116,7 +120,7 @@ def planned() -> list[tuple[Source, Edition]]:
             if key not in twins or max(1, len(edition.members)) > len(twins[key].members or (None,)):
                 twins[key] = edition
         chosen += [(source, e) for e in source.editions if e in twins.values()]
-    return chosen
+    return [(s, e) for s, e in chosen if years is None or s.kind == "geography" or e.data_year in years]
 
 
 @dataclass
@@ -134,7 +138,9 @@ class _Desk:
     def years(self) -> set[int]:
         """Years for which households and their incomes are needed."""
         sources = ("insee_filosofi_cc", "insee_filosofi_distribution", "cnaf_iris", "cnaf_commune", "insee_qpv")
-        return {e.data_year for s in sources for e in self.editions(s)}
+        # the comparateur of a year prints the incomes of the next one
+        later = {e.data_year + 1 for e in self.editions("insee_comparateur")}
+        return later | {e.data_year for s in sources for e in self.editions(s)}
 
     def put(self, source_id: str, edition: Edition, members: dict[str | None, bytes]) -> None:
         """Takes the members of an edition; writes the file once every edition at its address has given its
@@ -174,12 +180,17 @@ class _Work:
     hidden: list[Hidden] = field(default_factory=list[Hidden])
     payments: dict[int, dict[str, np.ndarray]] = field(default_factory=dict[int, dict[str, np.ndarray]])
 
+    @cached_property
+    def population(self) -> Callable[[int], np.ndarray]:
+        """Inhabitants by atom in a year; asked for every figure that is a share of them, hence kept."""
+        return lru_cache(maxsize=None)(partial(census.population, self.all_of))
+
     def geography(self) -> None:
         for source_id, writer in GEOGRAPHY.items():
             for edition in self.desk.editions(source_id):
                 self.desk.put(source_id, edition, writer(self.country, edition))
         for edition in self.desk.editions("dgcl_epci"):
-            people = census.population(self.all_of, edition.data_year - 3)
+            people = self.population(edition.data_year - 3)
             self.desk.put("dgcl_epci", edition, files_geography.epci(self.country, edition, people))
         for source_id, writer in DISTRICTS.items():
             for edition in self.desk.editions(source_id):
@@ -187,7 +198,7 @@ class _Work:
 
     def census(self) -> None:
         for edition in self.desk.editions("insee_populations_legales"):
-            people = census.population(self.all_of, edition.data_year)
+            people = self.population(edition.data_year)
             columns = files_counts.three_populations(people)
             written = files_counts.populations(self.country, edition, columns)
             self.desk.put("insee_populations_legales", edition, written)
@@ -198,7 +209,7 @@ class _Work:
         figures = declared.Figures(
             self.country,
             self.all_of.seed,
-            lambda year: census.population(self.all_of, year),
+            self.population,
             self.all_of.iris_count,
         )
         for source, edition in self.desk.plan:
