@@ -230,7 +230,7 @@ class Bounds:
 @lru_cache
 def load_bounds(profile: str) -> Bounds:
     """The bounds of `national` (live, mirror) or `demo`, from bounds.yaml. KeyError names the known ones."""
-    declared = yaml.safe_load((FOLDER / "bounds.yaml").read_text(encoding="utf-8"))
+    declared = yaml.load((FOLDER / "bounds.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     if profile not in declared["rows"]:
         raise KeyError(f"no bounds for profile {profile!r}; known: {sorted(declared['rows'])}")
 

@@ -101,7 +101,8 @@ def cumulative(knots: Array, points: Array) -> Array:
     square, cube = (3 * secant - 2 * leaving - reaching) / step, (leaving + reaching - 2 * secant) / step**2
     points = np.broadcast_to(points, (len(knots), points.shape[1]))
     # of each point, the place of its interval in the flattened coefficients
-    interval = np.repeat(np.arange(0, secant.size, secant.shape[1])[:, None], points.shape[1], axis=1)
+    first: Index = np.arange(0, secant.size, secant.shape[1])
+    interval: Index = np.repeat(first[:, None], points.shape[1], axis=1)
     for k in range(1, 8):
         interval += points >= knots[:, k : k + 1]
     beyond_start = np.clip(points, knots[:, :1], knots[:, -1:]) - knots[:, :-1].ravel()[interval]
@@ -189,7 +190,8 @@ def mixture(curves: Curves, unions: pl.DataFrame, national_median: float) -> pl.
     starts = np.flatnonzero(np.diff(runs, prepend=-1)).astype(np.int64)
     weights = curves.persons[index]
     persons = np.add.reduceat(weights, starts)
-    size = np.repeat(persons, np.diff(np.append(starts, len(index))))
+    # where nobody is known, neither of members nor of their population, nobody is covered
+    size = np.repeat(np.where(persons > 0, persons, 1), np.diff(np.append(starts, len(index))))
     share = weights / size
     values = np.maximum.accumulate(sums(curves.cumulative, share, index, starts), axis=1)
     variance = sums(curves.variance, share / size, index, starts)

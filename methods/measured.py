@@ -29,7 +29,7 @@ class Measured:
 @lru_cache(maxsize=1)
 def kept() -> dict[str, Any]:
     """All that the last measure wrote, its tables too. FileNotFoundError before the first."""
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return yaml.load(FILE.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
 
 
 @lru_cache(maxsize=1)

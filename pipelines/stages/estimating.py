@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from methods import calibration, unions
 from methods.distribution import DECILES, GRID, cumulative, mixture, quantiles
@@ -94,7 +95,8 @@ def estimate(workspace: Workspace) -> dict[str, Any]:
         refresh(path(workspace, year), _fingerprint(workspace, year), lambda: _rows(workspace, year, models))
         return pl.scan_parquet(path(workspace, year)).select(pl.len()).collect().item()
 
-    with workspace.progress.step("Territoires estimés", len(asked)) as step:
+    # two years at a time: linear algebra on more threads would only wait, and its sums depend on how many they are
+    with workspace.progress.step("Territoires estimés", len(asked)) as step, threadpool_limits(1, "blas"):
         written: dict[str, int] = {}
         for year, rows in zip(asked, in_pairs(refreshed, asked), strict=True):
             step.advance(str(year))
@@ -119,7 +121,9 @@ def facts(workspace: Workspace, year: int) -> Facts:
         .join(area, on="code", how="left")
         .join(_census(workspace), on="code", how="left")
         .filter(
-            _departement("code").is_in(rows.filter(pl.col("level") == "COM").select(_departement("code")).to_series())
+            _departement("code").is_in(
+                rows.filter(pl.col("level") == "COM").select(_departement("code")).to_series().implode()
+            )
         )
         .with_columns(tp60_lower=pl.col("rate_lower"), tp60_upper=pl.col("rate_upper"))
         .sort("code")

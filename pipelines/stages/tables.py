@@ -82,8 +82,9 @@ def write_tables(workspace: Workspace, whole: Catalogue, candidate: Candidate) -
         workspace.progress.step("Candidate", len(catalogue.indicators)) as step,
         ThreadPoolExecutor(1) as aside,
     ):
-        reconciled = aside.submit(reconciliation_table, workspace, catalogue)
+        # the indices first: the DuckDB file waits for them, and is loaded while editions are reconciled
         composites = aside.submit(index_tables, workspace, catalogue, partial(_observed, workspace, catalogue))
+        reconciled = aside.submit(reconciliation_table, workspace, catalogue)
         candidate.write("territory", territories)
         candidate.write("territory_member", geography.read(workspace, "territory_member"))
         candidate.write("passage", geography.read(workspace, "passage"))

@@ -176,7 +176,7 @@ def day_of(text: pl.Expr) -> pl.Expr:
 @lru_cache(maxsize=1)
 def names() -> dict[str, frozenset[str]]:
     """The lists of names.yaml: `prenoms` and `noms` by word, `eponymes` as whole names."""
-    lists = yaml.safe_load(Path(__file__).with_name("names.yaml").read_text(encoding="utf-8"))
+    lists = yaml.load(Path(__file__).with_name("names.yaml").read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     return {
         "prenoms": frozenset(lists["prenoms"].split()),
         "noms": frozenset(lists["noms"].split()),
