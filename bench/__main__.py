@@ -1,7 +1,9 @@
-"""`make bench`: a full run, an unchanged rerun, and the same parsing with pandas, on two cores.
+"""`make bench`: a full run, an unchanged rerun, and what each is to be compared with, on two cores.
 
-Figures are printed as seconds of wall and CPU, peak memory, and ratios within this one run of the benchmark. The
-stored real files are used where they are (../shared/mirror beside the project), else the generated country.
+References: the floor of a run (same bytes, nothing computed nor checked), parsing with pandas, queries with pandas,
+writing without proof, checks in plain Polars. Figures are printed as seconds of wall and CPU, peak memory, and ratios
+within this one run of the benchmark. The stored real files are used where they are (../shared/mirror beside the
+project), else the generated country. Beside it, by hand: `python -m bench.scale`, `bench.executors`, `bench.households`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MIRROR = ROOT.parent / "shared" / "mirror"
 PARSING = ("polars", "pandas")
+TOLD = ("bench.queries", "bench.publication", "bench.expectations")  # each prints its own reference
 
 
 def main() -> None:
@@ -34,6 +37,8 @@ def main() -> None:
         full = measure("exécution complète, dossier vide", vigie, environment)
         again = measure("exécution sans changement", vigie, environment)
         print(f"{'rapport sans changement / complète':<44} {again / full:6.2f}")
+        floor = measure("plancher : mêmes octets, sans calcul", [sys.executable, "-m", "bench.floor"], environment)
+        print(f"{'rapport exécution / plancher':<44} {full / floor:6.2f}")
         times = {
             kind: measure(
                 f"lecture de tous les fichiers, {kind}", [sys.executable, "-m", "bench.parsing", kind], environment
@@ -41,6 +46,9 @@ def main() -> None:
             for kind in PARSING
         }
         print(f"{'rapport pandas / polars et fastexcel':<44} {times['pandas'] / times['polars']:6.2f}")
+        for module in TOLD:
+            print(f"--- {module}", flush=True)
+            subprocess.run([sys.executable, "-m", module], env=environment, cwd=ROOT, check=True)
 
 
 def measure(title: str, command: list[str], environment: dict[str, str]) -> float:

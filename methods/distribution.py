@@ -101,8 +101,8 @@ def cumulative(knots: Array, points: Array) -> Array:
     square, cube = (3 * secant - 2 * leaving - reaching) / step, (leaving + reaching - 2 * secant) / step**2
     points = np.broadcast_to(points, (len(knots), points.shape[1]))
     # of each point, the place of its interval in the flattened coefficients
-    first: Index = np.arange(0, secant.size, secant.shape[1])
-    interval: Index = np.repeat(first[:, None], points.shape[1], axis=1)
+    interval = np.zeros(points.shape, np.int64)
+    interval += 8 * np.arange(len(slope))[:, None]
     for k in range(1, 8):
         interval += points >= knots[:, k : k + 1]
     beyond_start = np.clip(points, knots[:, :1], knots[:, -1:]) - knots[:, :-1].ravel()[interval]

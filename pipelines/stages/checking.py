@@ -117,7 +117,7 @@ def check_core(workspace: Workspace, sources: Iterable[Source]) -> list[CheckRes
     connection = connect()
     try:
         run = Run("", datetime.now(UTC))  # whoever keeps the results knows which run it is
-        return run_editions(connection, _core_frames(workspace, sources, bounds), run)
+        return run_editions(connection, core_frames(workspace, sources, bounds), run)
     finally:
         connection.close()
 
@@ -167,9 +167,10 @@ def check_protection(workspace: Workspace, sources: Iterable[Source], run: Run) 
     return results
 
 
-def _core_frames(
+def core_frames(
     workspace: Workspace, sources: Iterable[Source], bounds: Bounds
 ) -> Iterator[tuple[Sequence[Suite], str]]:
+    """The suites of each core frame of the sources, and what stands after FROM in their queries."""
     for source in sources:
         for edition in workspace.present(source):
             path = workspace.core(source.source_id, edition.edition)
