@@ -3,7 +3,7 @@
 References: the floor of a run (same bytes, nothing computed nor checked), parsing with pandas, queries with pandas,
 writing without proof, checks in plain Polars. Figures are printed as seconds of wall and CPU, peak memory, and ratios
 within this one run of the benchmark. The stored real files are used where they are (../shared/mirror beside the
-project), else the generated country. Beside it, by hand: `python -m bench.scale`, `bench.executors`, `bench.households`.
+project), else the generated country. By hand beside it: bench.scale, bench.executors, bench.households.
 """
 
 from __future__ import annotations

@@ -18,10 +18,23 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from methods.audit import attainable, audit, refused, tightened
+from methods.audit import attainable, audit, tightened
 from methods.register import published, versioned, with_history
-from methods.suppression import costs, optimum, primary_counts, protect, rule_of, with_withheld
-from methods.tables import CELLS, HIDDEN, TOLD, System, cells_of, identified, judged, relations_of, sums_of, system_of
+from methods.suppression import costs, optimum, primary_counts, protect, rule_of, show_in_turn, with_withheld
+from methods.tables import (
+    CELLS,
+    HIDDEN,
+    PUBLISHABLE,
+    SECONDARY,
+    TOLD,
+    System,
+    cells_of,
+    identified,
+    judged,
+    relations_of,
+    sums_of,
+    system_of,
+)
 
 DIMENSIONS = ("territory", "sex", "age", "year")
 RULE = rule_of("S_11")
@@ -201,12 +214,18 @@ def with_perimeters(drawn: Country, *, control: bool) -> Frames:
         schema=["perimeter", "cell"],
         orient="row",
     )
-    if control:
-        answers = refused(cells, relations, parts, RULE.threshold)
-        parts = parts.join(answers.filter(pl.col("reason").is_null()), on="perimeter", how="semi")
     totals = parts.join(cells, on="cell").group_by(cell="perimeter").agg(pl.col("value").sum())
+    own = primary_counts(cells_of(totals), RULE)
     sums = sums_of(parts.select(total="perimeter", part="cell"))
-    told = cells_of(totals, status=TOLD)
+    if control:
+        free = own["status"] == PUBLISHABLE
+        waiting = own.with_columns(status=pl.when(free).then(pl.lit(SECONDARY)).otherwise("status"))
+        both = pl.concat([cells.select(*CELLS), waiting.select(*CELLS)])
+        shown = show_in_turn(system_of(both, pl.concat([relations, sums])), sorted(own.filter(free)["cell"]))
+        kept = {name for name, status in zip(shown.names, shown.status, strict=True) if status == PUBLISHABLE}
+        own, parts = own.filter(pl.col("cell").is_in(kept)), parts.filter(pl.col("perimeter").is_in(kept))
+    told = own.select(*CELLS).with_columns(status=pl.lit(TOLD))
+    sums = sums_of(parts.select(total="perimeter", part="cell"))
     return pl.concat([cells.select(*CELLS), told]), pl.concat([relations, sums])
 
 

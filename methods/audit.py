@@ -21,20 +21,15 @@ import numpy as np
 import polars as pl
 
 from methods.tables import (
-    CELLS,
     EPSILON,
     HIDDEN,
     PUBLISHABLE,
-    TOLD,
     Booleans,
     Floats,
     Integers,
     System,
-    cells_of,
     settled,
     solved,
-    sums_of,
-    system_of,
 )
 
 NEAR = 400  # cells looked at around a cell, first
@@ -290,31 +285,3 @@ def core(system: System, cells: Integers) -> tuple[Integers, Any]:
         held[np.repeat(np.arange(len(cells)), np.diff(matrix.indptr))[alone]] = True
         cells, matrix = cells[~held], matrix[:, ~held]
     return cells, matrix[np.unique(matrix.indices), :]
-
-
-def refused(cells: pl.DataFrame, relations: pl.DataFrame, perimeters: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """What becomes of each perimeter asked for: perimeter, reason (French; null where it may be published).
-
-    cells: as protected (statuses given), one table of counts with all that was published before. perimeters: rows
-    (perimeter, cell), the cells a perimeter adds up, in the order of asking: an accepted one counts as published for
-    those that follow. Its complement in any published margin is known with it, and judged with it.
-    """
-    cells, told = cells.select(*CELLS), list[tuple[str, str | None]]()
-    held = perimeters.join(cells.select("cell", "value", "status"), on="cell", how="left", maintain_order="left")
-    for (name,), parts in held.group_by("perimeter", maintain_order=True):
-        total, reason = float(parts["value"].sum()), None
-        if parts["value"].null_count():
-            reason = "il contient une donnée masquée par son producteur, ou absente."
-        elif 0 < total < threshold:
-            reason = f"son total est inférieur au seuil de {threshold:g}."
-        elif parts["status"].is_in(HIDDEN).any():
-            added = cells_of(pl.DataFrame({"cell": [str(name)], "value": [total]}), status=TOLD)
-            sums = sums_of(parts.select(total="perimeter", part="cell"))
-            larger = pl.concat([cells, added]), pl.concat([relations, sums])
-            exposed = audit(system_of(*larger)).filter(~pl.col("ok"))["cell"]
-            if len(exposed):
-                reason = f"par différence, il découvrirait {len(exposed)} cellule(s) masquée(s), dont {exposed[0]}."
-            else:
-                cells, relations = larger
-        told.append((str(name), reason and f"Périmètre refusé : {reason}"))
-    return pl.DataFrame(told, schema={"perimeter": pl.String, "reason": pl.String}, orient="row")

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import linprog
 
 from bench.disclosure import OFF, RULE, Country, corrected, country, protected, two_releases, with_rates
-from methods.audit import audit, refused
+from methods.audit import audit
 from methods.register import published, versioned
 from methods.suppression import Rule, primary_counts
 from methods.tables import HIDDEN, cells_of, ratios_of, sums_of, system_of, withheld_with
@@ -183,36 +183,3 @@ def test_telling_why_a_cell_is_withheld_gives_it_back() -> None:
     assert tight(outsider(cells, sums)) == 0
     told = cells.with_columns(upper=pl.when(pl.col("status") == "A").then(10.0).otherwise("upper"))
     assert exact(outsider(told, sums)) == 2
-
-
-def test_a_perimeter_that_isolates_a_withheld_cell_is_refused(drawn: Country, safe: pl.DataFrame) -> None:
-    year = safe.filter(pl.col("cell").str.contains("^C.*[|]T[|]A0[|]2019$")).sort("cell")
-    hidden = year.filter(pl.col("status").is_in(HIDDEN))["cell"].to_list()
-    shown = year.filter(~pl.col("status").is_in(HIDDEN))["cell"].to_list()
-    asked = {
-        "tout montré": shown[:2],
-        "un seul masqué": [*shown[:2], hidden[0]],
-        "complément": [c for c in year["cell"] if c != hidden[0]],
-        "trop petit": hidden[:1],
-        "inconnu": ["nulle part"],
-    }
-    rows = [(name, cell) for name, cells in asked.items() for cell in cells]
-    answers = refused(safe, drawn.without(), pl.DataFrame(rows, schema=["perimeter", "cell"], orient="row"), 11)
-    reason = dict(answers.iter_rows())
-    assert reason["tout montré"] is None
-    assert "par différence" in reason["un seul masqué"] and "par différence" in reason["complément"]
-    assert "inférieur au seuil de 11" in reason["trop petit"] and "absente" in reason["inconnu"]
-
-
-def test_an_accepted_perimeter_counts_for_the_next_one() -> None:
-    """Two withheld cells among four: either perimeter is harmless, both together give a cell by difference."""
-    values = {"a": 5.0, "b": 30.0, "c": 40.0, "d": 4.0, "all": 79.0}
-    frame = primary_counts(cells_of(pl.DataFrame({"cell": list(values), "value": list(values.values())})), RULE)
-    cells = frame.with_columns(status=pl.when(pl.col("cell") == "all").then(pl.lit("V")).otherwise(pl.lit("A")))
-    sums = sums_of(pl.DataFrame({"total": ["all"] * 4, "part": ["a", "b", "c", "d"]}))
-    asked = pl.DataFrame(
-        [("P", "a"), ("P", "b"), ("Q", "b"), ("Q", "a"), ("Q", "d")], schema=["perimeter", "cell"], orient="row"
-    )
-    told = dict(refused(cells, sums, asked, 11).iter_rows())
-    alone = dict(refused(cells, sums, asked.filter(pl.col("perimeter") == "Q"), 11).iter_rows())
-    assert told["P"] is None and alone["Q"] is None and "par différence" in (told["Q"] or "")
