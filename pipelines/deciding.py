@@ -31,7 +31,11 @@ def approve(workspace: Workspace, release_id: str, out: Console, err: Console) -
     def publish() -> str:
         publication.approve(workspace, release_id)
         if workspace.settings.remote:
-            send_release(workspace, workspace.settings.remote)
+            try:
+                send_release(workspace, workspace.settings.remote)
+            except ReleaseError as error:
+                told = f"{release_id} est publiée ici, mais pas envoyée ; ensuite : vigie release push. {error}"
+                raise ReleaseError(told) from error
         return publication.conclusion(workspace)
 
     return _told(publish, out, err)

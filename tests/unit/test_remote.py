@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from itertools import count
 from pathlib import Path
 
@@ -17,13 +19,20 @@ import pytest
 import release_sample as sample
 from moto.server import ThreadedMotoServer
 from obstore.store import ObjectStore
+from rich.console import Console
+from vigie_runs import unlocked
 
+from pipelines.deciding import approve
+from pipelines.settings import Settings
+from pipelines.stages import publication
+from pipelines.workspace import Workspace
 from warehouse import remote
 from warehouse.release import PARTNER, ReleaseError, Releases
 from warehouse.remote import kept_by_policy, open_store, pointer, push
 
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "cle", "AWS_SECRET_ACCESS_KEY": "motdepasse-s3", "AWS_REGION": "eu-west-3"}
 BUCKET = count(1)
+OTHER = "fedcba9876543210" * 4
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +215,28 @@ def test_the_pointer_is_readable_by_anything(published: Callable[..., Releases],
     push(release, store)
     told = json.loads(seen(store)["latest.json"])
     assert told["audience"] == "public" and told["editions"]["public"]["path"].startswith("releases/r0001-")
+
+
+def test_an_approved_release_is_sent_too(
+    published: Callable[..., Releases], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited is published, then sent; where the store refuses, it is published all the same, and that is said."""
+    monkeypatch.setattr(Workspace, "input_digest", lambda _: OTHER)
+    releases, err = published(), Console(file=StringIO(), width=400)
+
+    def approved(address: str) -> tuple[int, str]:
+        candidate = sample.candidate(releases, digest=OTHER)
+        releases.keep(replace(candidate.state(["public"]), refused=()))
+        workspace = Workspace(Settings(data=releases.data, remote=address, publish="on_approval"))
+        with unlocked():
+            publication.publish(workspace)
+            return approve(workspace, candidate.release_id, Console(file=StringIO()), err), candidate.release_id
+
+    code, first = approved(url)
+    assert code == 0
+    assert_whole(open_store(url), first)
+    code, second = approved("s3://absent/observatoire")
+    latest = releases.latest()
+    assert code == 2 and latest is not None and latest.release_id == second != first
+    assert f"{second} est publiée ici, mais pas envoyée" in err.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert_whole(open_store(url), first)
