@@ -9,7 +9,7 @@ import dagster as dg
 
 from pipelines.alerts import tell
 from pipelines.checks import FRESHNESS
-from pipelines.running import failure_message
+from pipelines.running import failure_message, told_elsewhere
 from pipelines.workspace import Workspace
 
 WATCH = "watch_freshness"
@@ -22,6 +22,7 @@ def watch_job(workspace: Workspace) -> dg.UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         WATCH,
         selection=dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(["core", s]), FRESHNESS) for s in dated)),
+        executor_def=dg.in_process_executor,
         description="Le calendrier de chaque source face à ce qui est reçu : une édition est-elle en retard ?",
     )
 
@@ -40,7 +41,10 @@ def watch_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinitio
 def build_alert_sensors(
     workspace: Workspace, job: dg.UnresolvedAssetJobDefinition, watch: dg.UnresolvedAssetJobDefinition
 ) -> list[dg.SensorDefinition]:
-    """One sensor for the runs that failed, one for those that ended well: drifts, late editions, what is over."""
+    """One sensor for the runs that failed, one for those that ended well: drifts, late editions, what is over.
+
+    They are evaluated by a process that lasts for months: the workspace is made anew, with what was deposited since.
+    """
 
     @dg.run_failure_sensor(
         name="alert_on_failure",
@@ -50,8 +54,9 @@ def build_alert_sensors(
     )
     def alert_on_failure(context: dg.RunFailureSensorContext) -> None:
         steps = [(e.step_key or "?", failure_message(e.step_failure_data)) for e in context.get_step_failure_events()]
-        said = [(step, text) for step, text in steps if "blocking asset check" not in text]  # told check by check
-        for wrong in tell(workspace, said or ([] if steps else [("l'exécution", context.failure_event.message or "")])):
+        said = [(step, text) for step, text in steps if not told_elsewhere(text)]
+        said = said or ([] if steps else [("l'exécution", context.failure_event.message or "")])
+        for wrong in tell(Workspace(workspace.settings), said):
             context.log.warning(wrong)
 
     @dg.run_status_sensor(
@@ -62,7 +67,7 @@ def build_alert_sensors(
         description="Prévient (VIGIE_ALERTS) des dérives, des retards, des nouvelles éditions ; à activer.",
     )
     def alert_on_success(context: dg.RunStatusSensorContext) -> None:
-        for wrong in tell(workspace, [] if context.dagster_run.job_name == job.name else None):
+        for wrong in tell(Workspace(workspace.settings), [] if context.dagster_run.job_name == job.name else None):
             context.log.warning(wrong)
 
     return [alert_on_failure, alert_on_success]

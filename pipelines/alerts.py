@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from rich.console import Console
@@ -30,8 +30,9 @@ CHANNELS = "VIGIE_ALERTS"
 TOLD_AGAIN = timedelta(days=30)  # what lasts is told again after that
 LINES = 15  # of one kind in one message
 LONGEST = 600  # characters of one line
+STOPS = "ARRÊTE LA PUBLICATION. "  # before a drift that does
 
-Kind = Literal["run", "edition", "check", "drift", "late", "news"]
+Kind = Literal["run", "edition", "check", "drift", "decision", "late", "news"]
 # what a kind is called, and what to do about it
 KINDS: dict[Kind, tuple[str, str]] = {
     "run": ("Exécution en échec", "lire le message, puis relancer « vigie run » ; vigie doctor dit ce qui manque"),
@@ -44,11 +45,15 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "Dérive par rapport à l'édition précédente",
         "comparer au fichier du producteur ; corriger la lecture, déclarer la rupture ou relever le seuil (`drift`)",
     ),
+    "decision": (
+        "Candidate en attente d'une décision",
+        "lire ses CHANGES.md et MOUVEMENTS.md (vigie release candidates), puis vigie release approve ou reject",
+    ),
     "late": (
         "Éditions en retard sur le calendrier du producteur",
         "voir sa page ; si l'édition est parue, la déclarer (description.yaml), sinon corriger `expected`",
     ),
-    "news": ("Nouvelles éditions reçues", "lire CHANGES.md de la publication"),
+    "news": ("Nouvelles éditions reçues", "lire CHANGES.md, de la publication ou de la candidate"),
 }
 
 
@@ -72,6 +77,8 @@ class Cause:
 def gather(workspace: Workspace, failures: Sequence[tuple[str, str]], now: datetime, since: datetime) -> list[Cause]:
     """Everything worth telling as the data folder stands. failures: (step, message) of the run that just ended; since:
     the moment from which a body received is news."""
+    editions = _editions(workspace)
+    unread = {c.key for c in editions}
     broken = [(step, text) for step, text in failures if not step.startswith("contrôle ")]  # told by `_checks`
     run = [
         Cause("run", step, "", f"{step} : voir vigie status")
@@ -84,7 +91,14 @@ def gather(workspace: Workspace, failures: Sequence[tuple[str, str]], now: datet
         for f in freshness_of_all(workspace, now.date())
         if f.state == "late"
     ]
-    return [*run, *_editions(workspace), *_checks(workspace), *late, *_news(workspace, since)]
+    return [
+        *run,
+        *editions,
+        *_checks(workspace),
+        *_waiting(workspace),
+        *late,
+        *(c for c in _news(workspace, since) if c.key not in unread),  # told as failed
+    ]
 
 
 def _private(text: str) -> bool:
@@ -115,28 +129,43 @@ def _checks(workspace: Workspace) -> list[Cause]:
         where = f"{r.check_id} ({r.table_name})"
         if r.suite == DRIFT:
             text = f"{where} : attendu {r.expected} ; trouvé {r.observed}" + (f". Où : {r.sample}" if r.sample else "")
-            stops = "ARRÊTE LA PUBLICATION. " if r.severity == "critical" else ""
+            stops = STOPS if r.severity == "critical" else ""
             causes.append(Cause("drift", f"{r.table_name}/{r.check_id}", f"{r.severity} {r.sample}", stops + text))
         elif r.severity == "critical":
             causes.append(Cause("check", where, "", f"{where} : attendu {r.expected}"))
     return causes
 
 
+def _waiting(workspace: Workspace) -> list[Cause]:
+    """The candidate that a person must approve or reject; another one in its place is told too."""
+    held = [s for s in Releases(workspace.data).states() if s.why is not None]
+    told = "{} attend une décision : {}"
+    return [Cause("decision", "candidate", s.release_id, told.format(s.release_id, s.why)) for s in held[-1:]]
+
+
 def _news(workspace: Workspace, since: datetime) -> list[Cause]:
-    """Bodies received since then, of the producers: what a partner brings is known to who deposited it."""
-    found = workspace.store.history().filter(
-        pl.col("retrieved_at") > since, ~pl.col("url").str.starts_with("deposit:"), pl.col("sha256").is_not_null()
+    """Bodies received since then, of the producers: what a partner brings is known to who deposited it. A row that
+    gives another date or tag to the same body is none."""
+    found = (
+        workspace.store.history()
+        .with_columns(again=~pl.struct("source_id", "edition", "sha256").is_first_distinct())
+        .filter(
+            pl.col("retrieved_at") > since,
+            ~pl.col("url").str.starts_with("deposit:"),
+            pl.col("previous_sha256").is_not_null() | ~pl.col("again"),
+        )
     )
     return [
-        Cause(
-            "news",
-            f"{r['source_id']}/{r['edition']}",
-            r["sha256"],
-            f"{r['source_id']}/{r['edition']} : "
-            + ("révisée" if r["previous_sha256"] else "reçue pour la première fois"),
-        )
-        for r in found.iter_rows(named=True)
+        Cause("news", name := f"{r['source_id']}/{r['edition']}", r["sha256"], f"{name} : {_novelty(r)}")
+        for r in found.sort("source_id", "edition", "retrieved_at").iter_rows(named=True)
     ]
+
+
+def _novelty(row: Mapping[str, Any]) -> str:
+    """How a body differs from the one that the edition had (French)."""
+    if row["previous_sha256"] is None:
+        return "reçue pour la première fois"
+    return "de nouveau telle qu'elle a déjà été reçue" if row["again"] else "révisée"
 
 
 # --- once a cause
@@ -162,7 +191,12 @@ class Told:
         """The texts of what was told and is no more. whole: a run just ended, which says whether runs still fail."""
         now = {c.name for c in causes}
         lasting = {n: text for n, (_, text, _) in self.causes.items() if whole or not n.startswith("run:")}
-        return [text for name, text in lasting.items() if name not in now]
+        return [_bare(text) for name, text in lasting.items() if name not in now]
+
+
+def _bare(text: str) -> str:
+    """What was told, less what it stopped and what was to be done: it is over."""
+    return text.removeprefix(STOPS).partition(" À faire : ")[0]
 
 
 def read_told(workspace: Workspace, now: datetime) -> Told:
@@ -217,7 +251,7 @@ def tell(workspace: Workspace, failures: Sequence[tuple[str, str]] | None) -> li
 
 def message(workspace: Workspace, new: Sequence[Cause], over: Sequence[str], now: datetime) -> tuple[str, str]:
     """Title and text (French): what happened, what to do of each, where to look."""
-    grave = [c for c in new if c.kind in ("run", "check") or c.text.startswith("ARRÊTE")]
+    grave = [c for c in new if c.kind in ("run", "check") or c.text.startswith(STOPS)]
     if grave:
         title = "Vigie : rien de nouveau n'est publié"
     elif any(c.kind != "news" for c in new):

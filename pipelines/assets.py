@@ -11,6 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from pipelines.choosing import matching
+from pipelines.executing import under_lock
 from pipelines.pruning import prune
 from pipelines.sending import send_release
 from pipelines.stages import acquisition, estimating, geography, observations, publication, settling
@@ -99,10 +100,11 @@ def _raw(workspace: Workspace) -> dg.AssetsDefinition:
     @dg.multi_asset(name="acquire", specs=specs, can_subset=True)
     def acquire(context: dg.AssetExecutionContext, config: Asked) -> Iterator[dg.MaterializeResult]:
         only = matching(workspace, config.editions) if config.editions else None
-        for done in publication.prepare(workspace):
-            context.log.warning(done)
         chosen = {key.path[-1] for key in context.selected_asset_keys}
-        outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen], only)
+        with under_lock(workspace, context):
+            for done in publication.prepare(workspace):
+                context.log.warning(done)
+            outcomes = acquisition.acquire(workspace, [s for s in sources if s.source_id in chosen], only)
         reports = acquisition.acquisition_report(outcomes)
         for source_id in sorted(chosen):
             shown = reports.get(source_id, {"éditions": 0})
@@ -147,12 +149,12 @@ def _core(workspace: Workspace, source: Source, partitions: dg.PartitionsDefinit
         check_specs=[_newest_spec(source)],
     )
     def core(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        workspace.lock()
         # a run over a range of partitions shows that range to assets without partitions too; a run started without
         # any partition reads every year
         asked = partitions and (context.has_partition_key or context.has_partition_key_range)
         years = {int(key) for key in context.partition_keys} if asked else None
-        report = acquisition.parse(workspace, source, years)
+        with under_lock(workspace, context):
+            report = acquisition.parse(workspace, source, years)
         shown = {} if report.sample is None else {"aperçu": dg.MetadataValue.md(preview(report.sample))}
         checks = [_newest(workspace, source)]
         return dg.MaterializeResult(metadata=report.metadata() | shown, check_results=checks)
@@ -165,24 +167,24 @@ def _geography(workspace: Workspace, sources: Sequence[Source]) -> list[dg.Asset
     deps = [["core", s.source_id] for s in sources]
 
     @dg.asset(key=["geography", "passage"], group_name="geographie", deps=deps, kinds={"polars"})
-    def passage() -> dg.MaterializeResult:
+    def passage(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Code changes of communes between any two COG years, computed from the events file."""
-        workspace.lock()
-        return _described(geography.build_passage(workspace))
+        with under_lock(workspace, context):
+            return _described(geography.build_passage(workspace))
 
     @dg.asset(key=["geography", "territory"], group_name="geographie", deps=[passage], kinds={"polars"})
-    def territory() -> dg.MaterializeResult:
+    def territory(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Territories of the reference COG and their members, IRIS and priority districts included."""
-        workspace.lock()
-        table = geography.build_territories(workspace)
-        unplaced = geography.read(workspace, "unplaced").rows()
+        with under_lock(workspace, context):
+            table = geography.build_territories(workspace)
+            unplaced = geography.read(workspace, "unplaced").rows()
         return _described(table, {"quartiers sans commune connue": [f"{code} : {name}" for code, name in unplaced]})
 
     @dg.asset(key=["geography", "correspondence"], group_name="geographie", deps=[territory], kinds={"polars"})
-    def correspondence() -> dg.MaterializeResult:
+    def correspondence(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """For each COG year: which published territories are a reference territory, which communes compose it."""
-        workspace.lock()
-        return _described(geography.build_correspondences(workspace))
+        with under_lock(workspace, context):
+            return _described(geography.build_correspondences(workspace))
 
     return [passage, territory, correspondence]
 
@@ -197,9 +199,9 @@ def _settled(workspace: Workspace, source: Source) -> dg.AssetsDefinition:
         deps=[["core", source.source_id], ["geography", "correspondence"]],
         description=f"{source.title} : sur la géographie de référence (fusions, scissions, périmètres).",
     )
-    def settled() -> dg.MaterializeResult:
-        workspace.lock()
-        return dg.MaterializeResult(metadata=settling.settle_source(workspace, source))
+    def settled(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with under_lock(workspace, context):
+            return dg.MaterializeResult(metadata=settling.settle_source(workspace, source))
 
     return settled
 
@@ -213,11 +215,11 @@ def _estimated(workspace: Workspace) -> dg.AssetsDefinition:
         kinds={"polars"},
         deps=[["settled", estimating.COMMUNAL], *(["core", s] for s in estimating.READ)],
     )
-    def estimated() -> dg.MaterializeResult:
+    def estimated(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Medians, deciles, poverty rates and inequality of merged communes, changed EPCI, perimeters, each with its
         interval, from what is published of their communes and of the territories above them."""
-        workspace.lock()
-        return dg.MaterializeResult(metadata=estimating.estimate(workspace))
+        with under_lock(workspace, context):
+            return dg.MaterializeResult(metadata=estimating.estimate(workspace))
 
     return estimated
 
@@ -226,25 +228,23 @@ def _observations(workspace: Workspace) -> list[dg.AssetsDefinition]:
     """The long table, one asset a theme of the catalogue."""
     catalogue = load_catalogue()
     themes = sorted({i.theme for i in catalogue.indicators})
-    held = {s.source_id for s in _figures(workspace)}
+    held = sorted(s.source_id for s in _figures(workspace))
 
     def build(theme: str) -> dg.AssetsDefinition:
         indicators = [i for i in catalogue.indicators if i.theme == theme]
-        # a theme that has no deposit yet still comes after every figure: its fingerprint is made of them all
-        used = sorted({s for i in indicators for s in catalogue.sources_of(i)} & held or held)
         others = sorted({b.theme for i in indicators for b in catalogue.bases_of(i)} - {theme})
-        estimates = ["estimated"] if any(i.estimated for i in indicators) else []
 
         @dg.asset(
             key=["observation", theme],
             group_name="indicateurs",
             kinds={"polars"},
-            deps=[*(["settled", s] for s in used), *(["observation", t] for t in others), *estimates],
+            # after every figure and estimate, whatever it computes: its fingerprint is made of them all
+            deps=[*(["settled", s] for s in held), "estimated", *(["observation", t] for t in others)],
             description="Indicateurs : " + ", ".join(i.label_fr for i in indicators),
         )
-        def observation() -> dg.MaterializeResult:
-            workspace.lock()
-            return dg.MaterializeResult(metadata=observations.observe(workspace, theme))
+        def observation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+            with under_lock(workspace, context):
+                return dg.MaterializeResult(metadata=observations.observe(workspace, theme))
 
         return observation
 
@@ -257,9 +257,10 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
     @dg.asset(key="candidate", group_name="candidate", deps=[["observation", t] for t in themes], kinds={"parquet"})
     def candidate(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """A complete release in its own folder, protected, compared with the last one, not yet published."""
-        if context.run.asset_selection or context.run.parent_run_id:  # of a few assets, or going on with a failed run
-            bring_up_to_date(workspace)
-        shown = publication.build_candidate(workspace)
+        with under_lock(workspace, context):
+            if context.run.asset_selection or context.run.parent_run_id:  # a few assets, or going on with a failed run
+                bring_up_to_date(workspace)
+            shown = publication.build_candidate(workspace)
         if publication.MOVED in shown:
             shown[publication.MOVED] = dg.MetadataValue.md(shown[publication.MOVED])
         return dg.MaterializeResult(metadata=shown)
@@ -270,19 +271,22 @@ def _publication(workspace: Workspace) -> list[dg.AssetsDefinition]:
     def release(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         """The release, renamed into place, the pointer swapped, the DuckDB file replaced; nothing of a candidate that
         waits for a decision."""
-        shown = publication.publish(workspace)
-        workspace.pruned = prune(workspace, context.instance)
-        if workspace.pruned:
-            context.log.warning(workspace.pruned)
+        with under_lock(workspace, context):
+            shown = publication.publish(workspace)
+            pruned = prune(workspace, context.instance)
+        if pruned:
+            context.log_event(dg.AssetObservation("release", description=pruned, metadata={publication.PRUNED: pruned}))
+            context.log.warning(pruned)
         if publication.HELD in shown:
             context.log.warning(f"{shown[publication.HELD]} attend une décision : {shown['motif']}")
         else:
             yield dg.MaterializeResult(metadata=shown)
 
     @dg.asset(key="sent", group_name="publication", deps=[release], kinds={"s3"}, retry_policy=SENDING_RETRY)
-    def sent() -> dg.MaterializeResult:
+    def sent(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The release in force, in the object store where partners read it; the pointer there comes last."""
-        return dg.MaterializeResult(metadata=send_release(workspace, str(workspace.settings.remote)))
+        with under_lock(workspace, context):
+            return dg.MaterializeResult(metadata=send_release(workspace, str(workspace.settings.remote)))
 
     return [candidate, release, *([sent] if workspace.settings.remote else [])]
 

@@ -16,7 +16,7 @@ import dagster as dg
 from pipelines.assets import build_assets, is_partitioned, partitioned_years
 from pipelines.sending import send_release
 from pipelines.stages import acquisition, publication
-from pipelines.workspace import Workspace, WorkspaceError, digest
+from pipelines.workspace import Workspace, WorkspaceError
 from sources.client import PARALLEL, Client, Probe, Request
 from sources.description import Source
 from warehouse.release import ReleaseError
@@ -86,7 +86,8 @@ def _sensor(
         editions = [(s, e) for s in sources for e in now.editions(s) if e.connector not in SILENT]
         kept = json.loads(context.cursor) if context.cursor else {}
         probes, following = probe_from(_client(now), editions, int(kept.get("next", 0)))
-        requested, fresh = novelties(probes, kept.get("requested", {}))
+        failed = {f"{s.source_id}/{e}" for s in sources for e, (step, _) in now.failures(s).items() if step == "raw"}
+        requested, fresh = novelties(probes, kept.get("requested", {}), failed)
         cursor = json.dumps({"next": following, "requested": requested})
         if not fresh:
             told = f"{len(probes)} édition(s) demandée(s) sur {len(editions)}, rien de nouveau. " + " ; ".join(
@@ -112,7 +113,7 @@ def in_use(workspace: Workspace) -> bool:
         return False
     with path.open(encoding="utf-8") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a run of several processes shares it
         except BlockingIOError:
             return True
     return False
@@ -130,25 +131,32 @@ def probe_from(client: Client, editions: Sequence[Request], start: int) -> tuple
     return probes, (start + len(probes)) % max(1, len(editions))
 
 
-def novelties(probes: Iterable[Probe], requested: dict[str, str]) -> tuple[dict[str, str], list[Probe]]:
+def novelties(
+    probes: Iterable[Probe], requested: dict[str, str], failed: Collection[str]
+) -> tuple[dict[str, str], list[Probe]]:
     """What is newer at the producer's and was not requested yet, and what has been with it: edition -> version.
 
-    An edition that is as received is forgotten: what comes next is new. One that vanished, or whose site is silent,
-    changes nothing: what was received of it serves.
+    An edition that is as received is forgotten: what comes next is new. One that the last run could not receive
+    (`failed`) and that is again as received is requested too: until a run sees it, it is said to be stale. One that
+    vanished, or whose site is silent, changes nothing: what was received of it serves.
     """
     kept, fresh = dict(requested), list[Probe]()
     for probe in probes:
         name = f"{probe.source_id}/{probe.edition}"
-        if probe.kind == "unchanged":
+        if probe.kind == "unchanged" and name not in failed:
             kept.pop(name, None)
-        elif probe.kind == "newer" and kept.get(name) != probe.version:
+        elif probe.kind in ("newer", "unchanged") and kept.get(name) != probe.version:
             kept[name] = probe.version
             fresh.append(probe)
     return kept, fresh
 
 
 def request(workspace: Workspace, fresh: Sequence[Probe]) -> dg.RunRequest:
-    """A run of what is made of these editions, from the raw files to the release; only they are asked and read."""
+    """A run of what is made of these editions, from the raw files to the release; only they are asked and read.
+
+    It has no `run_key`: Dagster starts one run a key, for ever, and a file may go back to what it was. That nothing is
+    asked twice is the cursor's matter.
+    """
     names = sorted(f"{p.source_id}/{p.edition}" for p in fresh)
     sources = [workspace.sources[s] for s in sorted({p.source_id for p in fresh})]
     years = {
@@ -158,7 +166,6 @@ def request(workspace: Workspace, fresh: Sequence[Probe]) -> dg.RunRequest:
     }
     selection = dg.AssetSelection.assets(*(["raw", s.source_id] for s in sources)).downstream()
     return dg.RunRequest(
-        run_key=digest(" ".join(sorted(f"{p.source_id}/{p.edition}@{p.version}" for p in fresh))),
         run_config=asking(names),
         asset_selection=sorted(selection.resolve(_graph(workspace))),
         tags={"vigie/nouveautes": " ".join(names)[:200], **partition_range(years)},
@@ -194,7 +201,7 @@ def build_schedules(workspace: Workspace) -> list[dg.ScheduleDefinition]:
         "approuve ; à activer.",
     )
     def yearly() -> dg.RunRequest:
-        geographies = [f"{s.source_id}/*" for s in workspace.sources.values() if s.kind == "geography"]
+        geographies = [f"{s.source_id}/*" for s in workspace.sources.values() if s.kind == "geography" and s.editions]
         return dg.RunRequest(run_config=asking(geographies), tags=whole_range(workspace))
 
     return [monthly, yearly]
@@ -221,7 +228,9 @@ def build_approval(workspace: Workspace) -> dg.JobDefinition:
                 dg.AssetMaterialization("sent", metadata=send_release(workspace, workspace.settings.remote))
             )
 
-    @dg.job(name="approve_release", description="Publie une candidate qui attend une décision : donner son release_id.")
+    told = "Publie une candidate qui attend une décision : donner son release_id."
+
+    @dg.job(name="approve_release", description=told, executor_def=dg.in_process_executor)
     def approve_release() -> None:
         approve()
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from expectations.results import CheckResult
+from pipelines.executing import under_lock
 from pipelines.stages import publication
 from pipelines.stages.checking import suite_descriptions
 from pipelines.stages.freshness import freshness_of_all
@@ -23,7 +24,8 @@ def build_checks(workspace: Workspace) -> list[dg.AssetChecksDefinition]:
 
     @dg.multi_asset_check(name="check_candidate", specs=specs)
     def check_candidate(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        results = publication.check_candidate(workspace, context.run.run_id)
+        with under_lock(workspace, context.op_execution_context):
+            results = publication.check_candidate(workspace, context.run.run_id)
         for name in suites:
             yield _answer(name, [r for r in results if r.suite == name])
 

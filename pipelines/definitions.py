@@ -1,4 +1,4 @@
-"""Dagster's definitions: the assets, their checks, the jobs in one process, what starts them once switched on."""
+"""Dagster's definitions: the assets, their checks, the jobs and their executor, what starts them once switched on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pipelines.alerting import build_alert_sensors, watch_job, watch_schedule
 from pipelines.assets import build_assets
 from pipelines.automation import JOB, build_approval, build_schedules, build_sensors
 from pipelines.checks import build_checks
+from pipelines.executing import executor_of
 from pipelines.workspace import Workspace
 
 
@@ -25,7 +26,5 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
         jobs=[job, build_approval(workspace), watch],
         schedules=[*build_schedules(workspace), watch_schedule(watch)],
         sensors=[*build_sensors(workspace), *build_alert_sensors(workspace, job, watch)],
-        # one process a run, of a few assets too: it holds the lock of the data folder and hands the candidate over,
-        # and starting a process a step costs ten times what the steps' own overhead does
-        executor=dg.in_process_executor,
+        executor=executor_of(workspace),
     )

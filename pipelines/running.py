@@ -6,8 +6,10 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,9 @@ from pipelines.alerts import tell
 from pipelines.choosing import matching
 from pipelines.doctor import behind, mend_history
 from pipelines.progress import Terminal
-from pipelines.stages import publication
-from pipelines.stages.acquisition import client
+from pipelines.stages import acquisition, publication
 from pipelines.stages.freshness import freshness_of_all
-from pipelines.workspace import ROOT, Workspace, WorkspaceError
+from pipelines.workspace import NOT_RUN, ROOT, Workspace, WorkspaceError
 from sources.calendar import STATES
 from warehouse.release import ReleaseError, Releases
 
@@ -43,7 +44,7 @@ def instance_environment(workspace: Workspace) -> dict[str, str]:
 
 
 def run_job(workspace: Workspace, out: Console, err: Console, editions: Sequence[str] = ()) -> int:
-    """The whole job in this process; prints what was published, skipped and why. Returns the exit code.
+    """The whole job, where the settings say; prints what was published, skipped and why. Returns the exit code.
 
     editions: those asked of the producers, as `choosing.matching` reads them; all of them when there is none.
     """
@@ -58,9 +59,11 @@ def run_job(workspace: Workspace, out: Console, err: Console, editions: Sequence
         err.print(f"[yellow]Reprise :[/yellow] {done}", highlight=False)
     if late := behind(workspace):
         err.print(f"[yellow]Horloge de la machine :[/yellow] {late}. À faire : la remettre à l'heure.", highlight=False)
-    failures = _execute(workspace, editions)
+    workspace.stage(acquisition.LAST).unlink(missing_ok=True)
+    told = Told()
+    failures = _execute(workspace, editions, told)
     seconds = time.monotonic() - started
-    _summary(workspace, out)
+    _summary(acquisition.kinds(workspace, acquisition.LAST), told, out)
     for wrong in tell(workspace, failures):
         err.print(f"[yellow]{escape(wrong)}[/yellow]", highlight=False, soft_wrap=True)
     if failures:
@@ -69,12 +72,12 @@ def run_job(workspace: Workspace, out: Console, err: Console, editions: Sequence
         latest = Releases(workspace.data).latest()
         kept = f"la publication {latest.release_id} reste en place" if latest else "rien n'est publié"
         new = workspace.published
-        told = f"{new} est publiée" if new else f"Rien de nouveau n'a été publié ({kept})"
-        err.print(f"\n{told}. Durée : {seconds:.1f} s.", highlight=False)
+        ended = f"{new} est publiée" if new else f"Rien de nouveau n'a été publié ({kept})"
+        err.print(f"\n{ended}. Durée : {seconds:.1f} s.", highlight=False)
         return FAILED
     out.print(escape(publication.conclusion(workspace)), highlight=False, soft_wrap=True)
-    if workspace.pruned:
-        out.print(escape(workspace.pruned), highlight=False, soft_wrap=True)
+    for line in told.pruned:
+        out.print(escape(line), highlight=False, soft_wrap=True)
     out.print(f"Durée : {seconds:.1f} s.", highlight=False)
     return STALE if tell_failures(workspace, err) else DONE
 
@@ -140,26 +143,34 @@ def restore_release(workspace: Workspace, release_id: str, into: Path | None, ou
     return DONE
 
 
-def _execute(workspace: Workspace, editions: Sequence[str]) -> list[tuple[str, str]]:
-    """Runs the job through Dagster; returns what failed: (step, message)."""
+@dataclass
+class Told:
+    """What the events of a run tell that the data folder does not (French)."""
+
+    replaced: list[str] = field(default_factory=list[str])  # editions whose address now serves another one
+    pruned: list[str] = field(default_factory=list[str])  # what the policy of the settings let go of
+
+
+def _execute(workspace: Workspace, editions: Sequence[str], told: Told) -> list[tuple[str, str]]:
+    """Runs the job through Dagster; returns what failed: (step, message). Fills `told`."""
     import dagster as dg
     from sqlalchemy.exc import DBAPIError
 
     from pipelines.automation import asking, whole_range
-    from pipelines.definitions import JOB, build_definitions
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     terminal = Terminal(shown=workspace.settings.log == "text")
     workspace.progress = terminal
-    job = build_definitions(workspace).resolve_job_def(JOB)
+    execute = _executing(workspace)
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     asked, range_ = quiet | asking(editions), whole_range(workspace)
     try:
         with dg.DagsterInstance.get() as instance, terminal.progress:
-            result = job.execute_in_process(run_config=asked, instance=instance, tags=range_, raise_on_error=False)
+            result = execute(run_config=asked, instance=instance, tags=range_, raise_on_error=False)
     except DBAPIError as error:
         todo = "À faire : libérer de la place s'il n'y en a plus, puis vigie doctor, qui dit laquelle est abîmée."
         return [("l'historique", f"Les bases de {workspace.data / 'dagster'} refusent : {error.orig}. {todo}")]
+    _gather(workspace, result, told)
     if result.success:
         return []
     failed: list[tuple[str, str]] = []
@@ -167,10 +178,44 @@ def _execute(workspace: Workspace, editions: Sequence[str]) -> list[tuple[str, s
         message = failure_message(event.step_failure_data)
         if message.startswith(REFUSED):
             raise WorkspaceError(message.removeprefix(REFUSED))
-        if "blocking asset check" not in message:  # told below, check by check
+        if not told_elsewhere(message):
             failed.append((event.step_key or "?", message))
     failed.extend(("contrôle " + r.check_id, r.message()) for r in publication.blocking_results(workspace))
     return failed or [("l'exécution", "voir la page de Dagster : vigie dev")]
+
+
+def _executing(workspace: Workspace) -> Callable[..., Any]:
+    """How Dagster executes the job: in this process, or coordinated from here."""
+    import dagster as dg
+
+    from pipelines.definitions import JOB, build_definitions
+
+    if workspace.settings.executor == "in_process":
+        return build_definitions(workspace).resolve_job_def(JOB).execute_in_process
+    from pipelines import code_location  # its settings are those just put in the environment
+
+    code_location.workspace.take_over(workspace)
+    return partial(dg.execute_job, dg.reconstructable(code_location.build_release))
+
+
+def _gather(workspace: Workspace, result: Any, told: Told) -> None:
+    """What a run did, wherever its steps were executed."""
+    for event in result.all_events:
+        if event.is_step_materialization:
+            shown = event.step_materialization_data.materialization
+            if (replaced := shown.metadata.get(acquisition.REPLACED)) is not None:
+                told.replaced += [f"{shown.asset_key.path[-1]} {edition}" for edition in replaced.value]
+            if shown.asset_key.path == ["release"] and publication.PUBLISHED in shown.metadata:
+                workspace.published = str(shown.metadata[publication.PUBLISHED].value)
+        elif event.is_asset_observation:
+            shown = event.asset_observation_data.asset_observation
+            told.pruned.append(str(shown.metadata[publication.PRUNED].value))
+    workspace.results = workspace.results or publication.results_of(workspace, result.run_id)
+
+
+def told_elsewhere(message: str) -> bool:
+    """Whether a step failed because of what is told already: a check, or a step before it."""
+    return "blocking asset check" in message or message.startswith(NOT_RUN)
 
 
 def failure_message(failure: Any) -> str:
@@ -184,9 +229,9 @@ def failure_message(failure: Any) -> str:
     return error.message.strip() if error is not None else "erreur inconnue"
 
 
-def _summary(workspace: Workspace, out: Console) -> None:
-    """What acquisition found, and the declared editions that were not there."""
-    kinds = Counter(o.kind for o in workspace.outcomes)
+def _summary(outcomes: Mapping[str, str], told: Told, out: Console) -> None:
+    """What acquisition found (source/edition -> kind), and the declared editions that were not there."""
+    kinds = Counter(outcomes.values())
     labels = {
         "fetched": "nouvelles",
         "changed": "modifiées",
@@ -195,15 +240,16 @@ def _summary(workspace: Workspace, out: Console) -> None:
         "failed": "en échec",
     }
     out.print("Éditions : " + ", ".join(f"{kinds[k]} {text}" for k, text in labels.items() if kinds[k]) + ".")
-    for outcome in workspace.outcomes:
-        if outcome.kind == "changed":
-            out.print(f"  modifiée chez le producteur : {outcome.source_id} {outcome.edition}", highlight=False)
-    for told in workspace.replaced:
-        out.print(f"Remplacée à son adresse : {escape(told)}", highlight=False, soft_wrap=True)
+    for name, kind in outcomes.items():
+        if kind == "changed":
+            out.print(f"  modifiée chez le producteur : {name.replace('/', ' ')}", highlight=False)
+    for replaced in told.replaced:
+        out.print(f"Remplacée à son adresse : {escape(replaced)}", highlight=False, soft_wrap=True)
     absent: dict[str, list[str]] = {}
-    for outcome in workspace.outcomes:
-        if outcome.kind == "not_published":
-            absent.setdefault(outcome.source_id, []).append(outcome.edition)
+    for name, kind in outcomes.items():
+        if kind == "not_published":
+            source_id, _, edition = name.partition("/")
+            absent.setdefault(source_id, []).append(edition)
     if absent:
         out.print("Absentes chez le producteur (déclarées ; pas encore publiées, ou adresse changée) :")
         for source_id, editions in absent.items():
@@ -231,7 +277,7 @@ def check_newest(workspace: Workspace, out: Console) -> int:
 def show_status(workspace: Workspace, out: Console, *, offline: bool) -> int:
     """Sources and editions held, what is newer upstream, the last run and its failed checks."""
     asked = [(s, e) for s in workspace.sources.values() for e in workspace.editions(s)]
-    probes = {} if offline else {(p.source_id, p.edition): p for p in client(workspace).probe_all(asked)}
+    probes = {} if offline else {(p.source_id, p.edition): p for p in acquisition.client(workspace).probe_all(asked)}
     table = Table("Source", "Édition", "Données", "COG", "Reçue le", "Octets", "Chez le producteur")
     labels = {
         "unchanged": "identique",

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     attempts: int = Field(default=5, ge=1)  # tries of one request
     demo_communes: int = Field(default=240, ge=60)
     demo_seed: int = 1
+    executor: Literal["in_process", "multiprocess", "dask"] = "in_process"  # where the steps of a run are executed
+    workers: int | None = Field(default=None, ge=1)  # steps at once, where there are several processes; default: cores
+    dask: str | None = None  # address of a Dask scheduler whose workers share the data folder; default: one of its own
     log: Literal["text", "json"] = "text"  # json: one object a line, for what gathers logs
     remote: str | None = None  # where releases are sent once published: s3://bucket/prefix
     # what is kept, without end by default: the newest releases and the last of each year, runs, unused raw files
@@ -50,7 +53,7 @@ class Settings(BaseSettings):
             raise ValueError(f"attendu une année ou un intervalle comme 2014-2021 ; trouvé « {text} »")
         return text
 
-    @field_validator("mirror", "remote")
+    @field_validator("mirror", "remote", "dask")
     @classmethod
     def _addresses_hold_no_password(cls, text: str | None) -> str | None:
         if text is not None and "@" in text.partition("://")[2].partition("/")[0]:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +24,6 @@ from expectations.results import CheckResult
 from pipelines.perimeters import Perimeter, PerimeterError, load
 from pipelines.progress import Reporter, Silent
 from pipelines.settings import Settings
-from sources.client import Outcome
 from sources.deposits.contract import Contract, ContractError, Deposited, contracts_of
 from sources.deposits.register import RegisterError, deposited_sources
 from sources.description import Edition, Source, load_sources
@@ -37,6 +37,7 @@ FAILURES = {  # what went wrong with an edition, as a release tells it: no word 
     "raw": "non reçue : le site n'a pas répondu, ou a servi autre chose qu'un fichier de données",
     "core": "reçue, mais illisible : le fichier n'est plus celui que la description annonce",
 }
+NOT_RUN = "étape non exécutée"  # how the message begins of a step that failed because another one had
 
 
 class WorkspaceError(Exception):
@@ -50,14 +51,11 @@ class Workspace:
     settings: Settings
     progress: Reporter = field(default_factory=Silent)
     # what the stages of a run hand over, and what its summary says
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])
-    replaced: list[str] = field(default_factory=list[str])  # editions whose address now serves another one
     correspondences: dict[tuple[int, str], Any] = field(default_factory=dict[tuple[int, str], Any])
     candidates: list[Candidate] = field(default_factory=list[Candidate])  # of each edition, the public one first
     results: list[CheckResult] = field(default_factory=list[CheckResult])
     stale: list[str] = field(default_factory=list[str])  # declared exceptions that no longer occur
     published: str | None = None
-    pruned: str = ""  # what the policy of the settings let go of (French)
     _lock: IO[str] | None = None
 
     @property
@@ -154,26 +152,72 @@ class Workspace:
 
         Raises WorkspaceError naming the process that holds it.
         """
-        if self._lock is not None:
-            return
+        if self._lock is None:
+            self._lock = self._flocked(fcntl.LOCK_EX)
+            self._tell(self._lock)
+
+    def share(self, run_id: str) -> None:
+        """Lets the steps of a run that other processes execute work under the lock of this one, which coordinates it,
+        and nobody else. Raises WorkspaceError as `lock` does."""
+        self.lock()
+        assert self._lock is not None
+        self._tell(self._lock, self._signed(run_id))
+        self._flocked(fcntl.LOCK_SH, self._lock)
+
+    @contextmanager
+    def joined(self, run_id: str) -> Iterator[None]:
+        """Works under the lock of a run that another process coordinates. Should that one die, the folder stays taken
+        until the steps it had begun are over.
+
+        Raises WorkspaceError when the folder is not held for that run, with these settings and this code.
+        """
+        with self._flocked(fcntl.LOCK_SH) as handle:
+            handle.seek(0)
+            owner, *held = handle.read().splitlines() or ["inconnu"]
+            if held != [self._signed(run_id)]:
+                raise WorkspaceError(
+                    f"{self.data} : attendu le verrou de l'exécution {run_id}, de mêmes réglages et même programme ; "
+                    f"trouvé celui du processus {owner}. À faire : relancer ; sur des ouvriers Dask, leur donner les "
+                    "mêmes variables VIGIE_… et la même version de Vigie."
+                )
+            self._lock = handle
+            try:
+                yield
+            finally:
+                self._lock = None
+
+    def take_over(self, other: Workspace) -> None:
+        """Holds what another workspace of this process holds of the same folder, and shows what it shows."""
+        self._lock, self.progress = other._lock, other.progress
+
+    def _flocked(self, kind: int, handle: IO[str] | None = None) -> IO[str]:
+        """The lock file, locked; `handle`: already open. WorkspaceError names the process that holds it otherwise."""
         self.data.mkdir(parents=True, exist_ok=True)
-        handle = (self.data / ".lock").open("a+", encoding="utf-8")
+        handle = handle or (self.data / ".lock").open("a+", encoding="utf-8")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             time.sleep(0.1)  # whoever has just taken it writes who it is
             handle.seek(0)
-            owner = handle.read().strip() or "inconnu"
+            owner = handle.readline().strip() or "inconnu"
             handle.close()
             raise WorkspaceError(
                 f"{self.data} est déjà utilisé par le processus {owner} ; attendu un dossier libre. "
                 "À faire : attendre la fin de cette exécution, ou l'arrêter."
             ) from error
-        handle.truncate(0)
+        return handle
+
+    def _tell(self, handle: IO[str], *more: str) -> None:
+        """Writes in the lock file who holds it."""
         since = f"{datetime.now(UTC):%d/%m/%Y à %H:%M:%S} UTC"
-        handle.write(f"{os.getpid()} (machine {socket.gethostname()}, depuis le {since})\n")
+        handle.truncate(0)
+        handle.write("\n".join([f"{os.getpid()} (machine {socket.gethostname()}, depuis le {since})", *more, ""]))
         handle.flush()
-        self._lock = handle
+
+    def _signed(self, run_id: str) -> str:
+        """A run with what decides its figures: workers of other machines have settings and code of their own."""
+        settings = self.settings.model_dump_json(exclude={"data"})
+        return f"{run_id} {digest(settings + (self.code_digest if self.settings.dask else ''))}"
 
     @property
     def locked(self) -> bool:

@@ -19,7 +19,7 @@ def shared(nodeid: str) -> str:
     module = Path(nodeid.partition("::")[0])
     match module.parent.name:
         case "pipeline":
-            return "built" if module.name.startswith("test_run_") else module.name
+            return module.name
         case "real":
             return module.name if module.name in ("test_run_mirror.py", "test_faults.py") else "files"
         case _:

@@ -6,6 +6,7 @@ Shared by the tests of whole runs and by the long trials of bench/.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,15 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import polars as pl
 from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.workspace import Workspace
 from warehouse.duckdb_file import engine, published_in
-from warehouse.package import verify_sums
+from warehouse.package import SUMS, verify_sums
 from warehouse.release import Releases
 
 VIGIE = str(Path(sys.executable).with_name("vigie"))
+CLOCK = {"checked": None}  # of a recipe: what its checks were run by, and when
 LEFTOVERS = (".candidate-", ".build-", ".latest-", ".publishing", ".partiel-")
 ENDINGS = (".tmp", ".part", ".wal")
 
@@ -139,6 +142,32 @@ def damage(data: Path) -> list[str]:
         if counted.fetchone() != (known[held].rows, known[held].indicators):
             found.append(f"vigie.duckdb does not hold the {known[held].rows} rows of {held}")
     return found
+
+
+def differing(first: Path, second: Path) -> tuple[int, list[str]]:
+    """How many files of two folders' releases in force, their recipe included, were compared, and those that are not
+    the same; of what carries a clock, all but the clock and the run."""
+    pair = [Releases(data).latest() for data in (first, second)]
+    released = [r.release_id if r else "nothing" for r in pair]
+    if released[0] != released[1] or "nothing" in released:
+        return 1, [f"released: {released}"]
+    folders = [r.folder for r in pair if r]
+    files = {str(p.relative_to(f)) for f in folders for p in f.rglob("*") if p.is_file() and p.name != SUMS}
+    wrong = [name for name in sorted(files) if len({_clockless(folder / name) for folder in folders}) > 1]
+    recipes = [json.loads((data / "recipes" / f"{released[0]}.json").read_text()) for data in (first, second)]
+    if recipes[0] | CLOCK != recipes[1] | CLOCK:
+        wrong.append("recipe")
+    return len(files) + 1, wrong
+
+
+def _clockless(path: Path) -> bytes:
+    """The content of a file, without the moments and the run of the tables that carry them."""
+    if not path.exists():
+        return b"absent"
+    if path.stem not in ("release", "quality_check"):
+        return path.read_bytes()
+    frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, separator=";", infer_schema=False)
+    return repr(frame.drop("created_at", "checked_at", "run_id", strict=False).rows()).encode()
 
 
 def leftovers(data: Path) -> list[str]:

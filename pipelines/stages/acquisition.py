@@ -26,7 +26,8 @@ from sources.description import Edition, Source, parser_of
 from sources.errors import AcquisitionError, BodyRefusedError, DiskError, LayoutError, NotPublishedError, SourceError
 from sources.raw_store import RawStoreError
 
-KINDS = "outcomes.json"
+KINDS, LAST = "outcomes.json", "last_outcomes.json"
+REPLACED = "remplacées à leur adresse"  # of what is shown of a source that was read
 SECOND_TRY = 5.0  # seconds before what did not answer is asked once more
 
 
@@ -89,15 +90,15 @@ def acquire(
             time.sleep(SECOND_TRY)
             for i, outcome in zip(silent, client(workspace).fetch_all(silent.values()), strict=True):
                 outcomes[i] = outcome
-    workspace.outcomes = outcomes
-    told = kinds(workspace) | {f"{o.source_id}/{o.edition}": o.kind for o in outcomes}
-    replace_bytes(workspace.stage(KINDS), json.dumps(told).encode())
+    last = {f"{o.source_id}/{o.edition}": o.kind for o in outcomes}
+    replace_bytes(workspace.stage(LAST), json.dumps(last).encode())
+    replace_bytes(workspace.stage(KINDS), json.dumps(kinds(workspace) | last).encode())
     _refuse_failure_of_ours(asked, outcomes)
     for source in sources:
         own = [o for o in outcomes if o.source_id == source.source_id]
         failed = {o.edition: str(o.error) for o in own if o.kind == "failed"}
         workspace.note_failures("raw", source.source_id, [o.edition for o in own], failed)
-    if any(o.kind in ("fetched", "changed") for o in outcomes):
+    if workspace.settings.executor == "in_process" and any(o.kind in ("fetched", "changed") for o in outcomes):
         # checks will be run: importing their library takes seconds of the core that parsing leaves idle. It imports
         # sqlalchemy, which Dagster uses meanwhile: half imported in a thread, it breaks in the other
         import_module("sqlalchemy.orm")
@@ -105,9 +106,10 @@ def acquire(
     return outcomes
 
 
-def kinds(workspace: Workspace) -> dict[str, str]:
-    """source/edition -> kind of the outcome when it was last asked, in this run or before."""
-    path = workspace.stage(KINDS)
+def kinds(workspace: Workspace, name: str = KINDS) -> dict[str, str]:
+    """source/edition -> kind of the outcome when it was last asked, in this run or before; LAST: of those that were
+    asked last."""
+    path = workspace.stage(name)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
@@ -172,7 +174,7 @@ class ParseReport:
             "lignes": self.rows,
             "éditions lues": self.written,
             "éditions à jour": self.kept,
-            "remplacées à leur adresse": self.replaced,
+            REPLACED: self.replaced,
             "illisibles": [e.edition for e in self.errors],
             "secondes": round(self.seconds, 2),
         }
@@ -197,7 +199,6 @@ def parse(workspace: Workspace, source: Source, years: set[int] | None) -> Parse
                 report.rows += pl.scan_parquet(target).select(pl.len()).collect().item()
                 if not isinstance(source, Deposited):  # what is shown of a run goes to its log: nothing unprotected
                     report.sample = pl.scan_parquet(target).head(5).collect()
-    workspace.replaced += [f"{source.source_id} {told}" for told in report.replaced]
     failed = {e.edition: str(e) for e in report.errors}
     workspace.note_failures("core", source.source_id, [e.edition for e in asked], failed)
     report.seconds = time.monotonic() - started

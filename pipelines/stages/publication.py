@@ -24,7 +24,8 @@ from warehouse.release import EDITIONS, MOVEMENTS, PARTNER, Candidate, Release, 
 
 ASKED = "approbation demandée par le réglage publish"
 SHOWN = 20_000  # characters of the page of movements that go with the candidate on Dagster's page
-HELD, MOVED = "en attente", "ce qui bouge le plus"  # of what the stages show
+# of what the stages show
+PUBLISHED, HELD, MOVED, PRUNED = "publication", "en attente", "ce qui bouge le plus", "conservation"
 FICTION = "Données fictives : pays imaginaire généré pour la démonstration, aucun chiffre n'est réel."
 
 
@@ -177,6 +178,12 @@ def _passed_results(workspace: Workspace) -> list[CheckResult]:
     return [] if tables is None else _results_in(tables)
 
 
+def results_of(workspace: Workspace, run_id: str) -> list[CheckResult]:
+    """The results of the checks of a run, whatever process made them; none when it made none."""
+    kept = workspace.stage("quality_check.parquet")
+    return [r for r in _results_in(workspace.stage()) if r.run_id == run_id] if kept.exists() else []
+
+
 def _results_in(tables: Path) -> list[CheckResult]:
     return [CheckResult(**row) for row in pl.read_parquet(tables / "quality_check.parquet").iter_rows(named=True)]
 
@@ -283,7 +290,7 @@ def _announced(workspace: Workspace, release_id: str, put_in_place: Callable[[],
     told.accept(workspace.told)
     workspace.published = release.release_id
     return {
-        "publication": release.release_id,
+        PUBLISHED: release.release_id,
         "dossier": str(release.public),
         "lignes": release.rows,
         "fichier DuckDB": str(workspace.data / "vigie.duckdb"),

@@ -49,6 +49,15 @@ def test_every_source_with_an_edition_walks_from_raw_to_core(
     assert {"geography/passage", "geography/territory", "geography/correspondence", "candidate", "release"} <= keys
 
 
+def test_indicators_come_after_every_figure_and_estimate(definitions: dg.Definitions) -> None:
+    """The fingerprint of what they are computed from is made of them all."""
+    graph = definitions.resolve_asset_graph()
+    keys = graph.get_all_asset_keys()
+    figures = {k for k in keys if k.path[0] == "settled"} | {dg.AssetKey("estimated")}
+    missing = {k.to_user_string() for k in keys if k.path[0] == "observation" and figures - graph.get(k).parent_keys}
+    assert missing == set()
+
+
 def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     silent = [k.to_user_string() for k in graph.get_all_asset_keys() if not graph.get(k).description]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from vigie_runs import Built, vigie
+from filelock import FileLock
+from vigie_runs import Built, Run, vigie
 
 from pipelines.perimeters import revised, save
 from sources.demo.generate import generate
@@ -27,11 +31,19 @@ def small() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The first run, in a folder that has nothing but two perimeters, one of which was defined before a merger."""
-    data = tmp_path_factory.mktemp("built") / "data"
-    for name, cog, members in PERIMETERS:
-        save(data / "perimeters", revised([], name, cog, members, members, datetime(2026, 1, 1))[0])
-    run = vigie(data, "run", **SMALL)
+    """The first run, in a folder that has nothing but two perimeters, one of which was defined before a merger.
+
+    The workers of `pytest -n 2` have the same one: the first that needs it makes it, the other waits.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    data, said = shared / "built" / "data", shared / "built" / "said.json"
+    with FileLock(shared / "built.lock"):
+        if not said.exists():
+            for name, cog, members in PERIMETERS:
+                save(data / "perimeters", revised([], name, cog, members, members, datetime(2026, 1, 1))[0])
+            said.write_text(json.dumps(asdict(vigie(data, "run", **SMALL))), encoding="utf-8")
+    run = Run(**json.loads(said.read_text(encoding="utf-8")))
     assert run.code == 0, run.text
     return Built(data, run)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
@@ -76,3 +78,39 @@ def test_a_run_opens_its_files_once_and_not_once_an_event(folder: Path) -> None:
         assert sum(len(instance.all_logs(run.run_id)) for run in runs) >= 10 * len(runs)
     assert opened.call_count < 4 * len(runs)  # the index; each run when it goes on, and when it is read
     assert [p.name for p in folder.rglob("*") if p.name.endswith(("-wal", "-shm", "-journal"))] == []
+
+
+WRITER = """
+import sys
+import dagster as dg
+with dg.DagsterInstance.get() as instance:
+    run = instance.get_run_by_id(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for n in range(100):
+        instance.report_engine_event(f"{sys.argv[2]} {n}", run)
+        instance.report_runless_asset_event(dg.AssetMaterialization(f"asset_{n % 7}"))
+"""
+
+
+def test_several_processes_write_the_same_run_at_once(instance: dg.DagsterInstance) -> None:
+    """Those of its steps: no event is lost, none is refused, and each process finds its own in order."""
+    run = instance.create_run_for_job(job)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, run.run_id, str(n)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for n in range(3)
+    ]
+    assert all(w.stdout and w.stdout.readline() == "ready\n" for w in writers)
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for n in range(100):
+        instance.report_engine_event(f"here {n}", run)
+    assert [w.wait(timeout=SECONDS * 4) for w in writers] == [0, 0, 0]
+    told = [event.message for event in instance.all_logs(run.run_id)]
+    for name in ("0", "1", "2", "here"):
+        assert [text for text in told if text.startswith(f"{name} ")] == [f"{name} {n}" for n in range(100)]
+    assert len(instance.fetch_materializations(dg.AssetKey("asset_0"), limit=100).records) == 3 * 15

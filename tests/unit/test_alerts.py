@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
-import http.server
-import json
 import logging
-import socket
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
+from alert_servers import Received, receiving
 from rich.console import Console
 
 import pipelines.alerts as alerts
@@ -27,56 +20,18 @@ from pipelines.settings import Settings
 from pipelines.workspace import Workspace, replace_frame
 from sources.deposits.contract import as_source
 from sources.raw_store import RawFile
+from warehouse.release import Releases, State
 
 SECRET = "motdepasse-tres-secret"
 START = datetime(2026, 8, 3, 7, 0, tzinfo=UTC)
 
 
-@dataclass
-class Received:
-    """What the two servers took."""
-
-    mails: list[EmailMessage] = field(default_factory=list)
-    posts: list[dict[str, Any]] = field(default_factory=list)
-    channels: str = ""
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))  # pyright: ignore
-        return "250 OK"
-
-    def text(self, rank: int = -1) -> str:
-        """The plain text of a message."""
-        part = self.mails[rank].get_body(("plain",))
-        assert part is not None
-        return part.get_content()
-
-
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
     """A real SMTP server and a real HTTP server on loopback, and VIGIE_ALERTS that names both."""
-    found = Received()
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            found.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None: ...
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    mail = Controller(found, hostname="127.0.0.1", port=port)
-    mail.start()
-    hook = http.server.HTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=hook.serve_forever, daemon=True).start()
-    to = f"mailto://127.0.0.1:{port}?from=vigie@exemple.fr&to=equipe@exemple.fr&format=text&mode=insecure"
-    found.channels = f"{to} json://127.0.0.1:{hook.server_address[1]}/crochet?token={SECRET}"
-    monkeypatch.setenv(CHANNELS, found.channels)
-    yield found
-    mail.stop()
-    hook.shutdown()
-    hook.server_close()
+    with receiving(SECRET) as found:
+        monkeypatch.setenv(CHANNELS, found.channels)
+        yield found
 
 
 @pytest.fixture
@@ -164,6 +119,7 @@ def test_a_cause_is_told_once_again_when_it_changes_or_lasts_and_when_it_is_over
     checked(workspace)
     tell(workspace, [])
     assert "Rentré dans l'ordre (1)" in received.text() and "COM/ppa" in received.text()
+    assert "ARRÊTE" not in received.text() and "À faire" not in received.text(), "it is over"
     assert received.mails[-1]["subject"] == "Vigie : rentré dans l'ordre"
     tell(workspace, [])
     assert len(received.mails) == told + 3
@@ -225,6 +181,44 @@ def test_newer_and_revised_editions_are_news_once(
     sent = len(received.mails)
     tell(workspace, [])
     assert len(received.mails) == sent
+
+
+def test_a_body_is_news_for_what_it_is(workspace: Workspace) -> None:
+    url, hour = "https://exemple.fr/a", timedelta(hours=1)
+    for at, (edition, body) in enumerate(
+        [("2022", b"un"), ("2022", b"deux"), ("2022", b"un"), ("2023", b"page"), ("2024", b"trois")]
+    ):
+        receive(workspace, "cnaf_commune", edition, body, START + at * hour, url)
+    sha256 = workspace.store.add(b"trois")
+    other_tag = RawFile("cnaf_commune", "2024", url, url, START + 9 * hour, "tag", None, sha256, 5, "L", "P")
+    workspace.store.record([other_tag])
+    workspace.note_failures("core", "cnaf_commune", ["2023"], {"2023": "illisible"})
+    since = [START - hour, START + hour, START + 5 * hour]
+    told = [[c.text for c in gather(workspace, (), START, moment) if c.kind == "news"] for moment in since]
+    first = "cnaf_commune/2024 : reçue pour la première fois"
+    before = ["cnaf_commune/2022 : reçue pour la première fois", "cnaf_commune/2022 : révisée"]
+    assert told[0] == [*before, *told[1]]
+    assert told[1] == ["cnaf_commune/2022 : de nouveau telle qu'elle a déjà été reçue", first], "2023 is told as failed"
+    assert told[2] == [], "the same body under another tag"
+
+
+def test_a_candidate_that_waits_is_told_until_someone_decides(
+    received: Received, workspace: Workspace, now: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(workspace.__dict__, "sources", {})
+    waiting = State("r0002-0123456789ab", "r0001", "0123456789ab", None, None, ("public",), why="nouveau COG")
+    releases = Releases(workspace.data)
+    folder = releases.root / ".candidate-r0002-0123456789ab"
+    folder.mkdir(parents=True)
+    for why in (None, "nouveau COG", "nouveau COG"):
+        releases.keep(replace(waiting, why=why))
+        tell(workspace, [])
+    (mail,) = received.mails
+    assert mail["subject"] == "Vigie : 1 point(s) à regarder"
+    assert "- r0002-0123456789ab attend une décision : nouveau COG" in received.text()
+    folder.rmdir()
+    tell(workspace, None)
+    assert received.mails[-1]["subject"] == "Vigie : rentré dans l'ordre"
 
 
 def test_nothing_of_a_partner_leaves_the_machine(workspace: Workspace) -> None:

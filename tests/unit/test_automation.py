@@ -128,12 +128,27 @@ def test_an_edition_that_changes_is_requested_each_time_it_changes(workspace: Wo
     two = evaluate(workspace, one.cursor)
     assert (asked(one), asked(two)) == (["revenus/2020"], ["revenus/2020"])
     assert isinstance(two, dg.SensorResult)
-    keys = [r.run_key for result in (one, two) for r in result.run_requests or []]
-    assert len(set(keys)) == 2, "Dagster starts a run a key"
     client_of(site, workspace.store).fetch(SOURCES["revenus"], SOURCES["revenus"].edition("2020"))
     three = evaluate(workspace, two.cursor)
     assert asked(three) == [] and isinstance(three, dg.SensorResult)
     assert json.loads(str(three.cursor))["requested"] == {}, "received: what comes next is new"
+    site.put("revenus-2020.csv", b"code;valeur\n01001;3\n")
+    four = evaluate(workspace, three.cursor)
+    assert asked(four) == ["revenus/2020"] and isinstance(four, dg.SensorResult), "what it was before is new again"
+    keys = {r.run_key for result in (one, two, four) for r in result.run_requests or []}
+    assert keys == {None}, "Dagster starts one run a key, for ever"
+
+
+@pytest.mark.usefixtures("graph")
+def test_an_edition_that_failed_and_is_again_as_received_is_requested_once(workspace: Workspace) -> None:
+    workspace.note_failures("raw", "revenus", ["2020"], {"2020": "une page HTML"})
+    one = evaluate(workspace, None)
+    assert asked(one) == ["revenus/2020"] and isinstance(one, dg.SensorResult), "or it is said to be stale for weeks"
+    assert asked(evaluate(workspace, one.cursor)) == []
+    workspace.note_failures("raw", "revenus", ["2020"], {})
+    two = evaluate(workspace, one.cursor)
+    assert asked(two) == [] and isinstance(two, dg.SensorResult)
+    assert json.loads(str(two.cursor))["requested"] == {}
 
 
 @pytest.mark.usefixtures("graph")

@@ -389,7 +389,7 @@ def test_a_history_that_refuses_is_told(workspace: Workspace, monkeypatch: pytes
     monkeypatch.setattr("pipelines.definitions.build_definitions", lambda _: found)
     monkeypatch.setattr("pipelines.automation.whole_range", lambda _: {})
     monkeypatch.setattr(dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral)
-    ((step, told),) = running._execute(workspace, [])
+    ((step, told),) = running._execute(workspace, [], running.Told())
     assert step == "l'historique" and "database or disk is full" in told and "libérer de la place" in told
 
 
