@@ -95,13 +95,23 @@ def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mappin
     values: core frame of one edition (sources/schema.py VALUES), through `comparable`. members: (level, code,
     commune) in that edition's COG. rules: by variable; a variable without a rule is left out.
     """
-    present = set(values["variable"].cast(pl.String).unique())
+    present = set(values["variable"].unique().cast(pl.String))
     rules = {variable: rule for variable, rule in rules.items() if variable in present}
-    wide = _wide(values, rules)
-    links = _links(members, wide)
+    links = _links(members, _informative(values, _needed(rules)).select("level", "code").unique(maintain_order=True))
+    at_once = max(1, LARGEST // max(1, links.height))
+    parts = [pl.DataFrame(schema=DETAILS)]
+    named = list(rules.items())
+    for first in range(0, len(named), at_once):
+        some = dict(named[first : first + at_once])
+        parts += _reconciled(_wide(values, _needed(some), rules), links, some)
+    return pl.concat(parts).sort("variable", "level", "code", "year", "member_level")
+
+
+def _reconciled(wide: pl.DataFrame, links: pl.DataFrame, rules: Mapping[str, Rule]) -> list[pl.DataFrame]:
+    """The figures of each of these variables, judged (DETAILS). wide: what they need, from `_wide`."""
     published = wide.join(links.select("level", "code").unique(), on=["level", "code"], how="semi")
     found = _from_members(published, wide, links, rules)
-    parts = [pl.DataFrame(schema=DETAILS)]
+    parts: list[pl.DataFrame] = []
     for variable, rule in rules.items():
         if rule.kind == "ratio":
             rows = _against_parts(wide, variable, rule)
@@ -111,25 +121,31 @@ def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mappin
             rows = found.select(*KEY, "member_level", *(pl.col(f"{variable}:{c}").alias(c) for c in FOUND))
             rows = rows.join(published, on=KEY)
         parts.append(_judged(rows, variable, rule))
-    return pl.concat(parts).sort("variable", "level", "code", "year", "member_level")
+    return parts
+
+
+def _needed(rules: Mapping[str, Rule]) -> list[str]:
+    """The variables that the rules read: their own, weights, parts of ratios."""
+    needed = {*rules, *(r.weight for r in rules.values()), *(p for r in rules.values() for p in r.parts or ())}
+    return sorted(n for n in needed if n)
+
+
+def _informative(values: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The cells of these variables that say something, codes as text."""
+    told = pl.any_horizontal(pl.col("value", "lower", "upper").is_not_null())
+    text = pl.col("level", "code", "variable").cast(pl.String)
+    return values.filter(pl.col("variable").cast(pl.String).is_in(names), told).with_columns(text)
 
 
 KEY = ["level", "code", "year"]
 FOUND = ("rebuilt", "lower", "upper", "known_share")
+LARGEST = 30_000_000  # links between territories and their members, times variables, joined at once
 
 
-def _wide(values: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
-    """One row per territory and year; per variable its value and, as `:low` and `:high`, what it can have
+def _wide(values: pl.DataFrame, names: Sequence[str], rules: Mapping[str, Rule]) -> pl.DataFrame:
+    """One row per territory and year; per variable of `names` its value and, as `:low` and `:high`, what it can have
     been before rounding. Bounds are certain as they are read."""
-    needed = {
-        *rules,
-        *(r.weight for r in rules.values()),
-        *(p for r in rules.values() for p in r.parts or ()),
-    }
-    names = sorted(n for n in needed if n)
-    told = pl.any_horizontal(pl.col("value", "lower", "upper").is_not_null())
-    cells = values.filter(told).with_columns(pl.col("level", "code", "variable").cast(pl.String))
-    wide = cells.filter(pl.col("variable").is_in(names)).pivot(
+    wide = _informative(values, names).pivot(
         on="variable",
         on_columns=names,
         index=KEY,
@@ -169,10 +185,10 @@ def _half_step(rule: Rule, printed: pl.Expr) -> pl.Expr:
     return half
 
 
-def _links(members: pl.DataFrame, wide: pl.DataFrame) -> pl.DataFrame:
+def _links(members: pl.DataFrame, territories: pl.DataFrame) -> pl.DataFrame:
     """(level, code, member_level, member): every territory with its communes, with the territories of a level
-    published beside it that cover it exactly, and a city with its arrondissements municipaux."""
-    territories = wide.select("level", "code").unique()
+    published beside it that cover it exactly, and a city with its arrondissements municipaux. territories: those of
+    the edition (level, code)."""
     communes = territories.filter(pl.col("level") == "COM").select(commune="code")
     above = members.select(pl.col("level", "code", "commune").cast(pl.String)).unique()
     above = above.filter(~pl.col("level").is_in(["COM", "ARM", *UNCOMPARED]))
@@ -528,11 +544,12 @@ def comparable(
     gives a core frame, or None where it is not there: nothing is then appended.
     """
     shared = ["level", "code", "year", "variable", "value", "lower", "upper"]
+    companions = [e for e in declared()["companions"] if (e["of"], str(e["edition"])) == (source_id, edition)]
+    if not companions:
+        return values.select(shared)
     own = values.select(shared).with_columns(pl.col("level", "variable").cast(pl.String))
     parts = [own]
-    for entry in declared()["companions"]:
-        if (entry["of"], str(entry["edition"])) != (source_id, edition):
-            continue
+    for entry in companions:
         other = load(entry["source_id"], str(entry["with"]))
         if other is not None:
             text = other.select(shared).with_columns(pl.col("level", "variable").cast(pl.String))

@@ -190,8 +190,10 @@ def mixture(curves: Curves, unions: pl.DataFrame, national_median: float) -> pl.
     starts = np.flatnonzero(np.diff(runs, prepend=-1)).astype(np.int64)
     weights = curves.persons[index]
     persons = np.add.reduceat(weights, starts)
-    # where nobody is known, neither of members nor of their population, nobody is covered
-    size = np.repeat(np.where(persons > 0, persons, 1), np.diff(np.append(starts, len(index))))
+    members = np.diff(np.append(starts, len(index)))
+    # where nobody is known, neither of members nor of their population, they count alike: 0/0 is no coverage
+    weights = np.where(np.repeat(persons > 0, members), weights, 1.0)
+    size = np.repeat(np.add.reduceat(weights, starts), members)
     share = weights / size
     values = np.maximum.accumulate(sums(curves.cumulative, share, index, starts), axis=1)
     variance = sums(curves.variance, share / size, index, starts)

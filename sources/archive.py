@@ -14,6 +14,7 @@ import re
 import stat
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -83,7 +84,7 @@ def check_body(source: Source, edition: Edition, data: bytes | Path, content_typ
             raise refusal(source, edition, head, content_type)
         _check_text(source, edition, data)
     elif edition.format == "json":
-        json_rows(source, edition, data if isinstance(data, bytes) else data.read_bytes())
+        deque(json_rows(source, edition, data if isinstance(data, bytes) else data.read_bytes()), maxlen=0)
     elif edition.format == "parquet":
         _check_parquet(source, edition, data, head)
     elif edition.format == "xls":
@@ -96,19 +97,23 @@ def check_body(source: Source, edition: Edition, data: bytes | Path, content_typ
             pass
 
 
-def json_rows(source: Source, edition: Edition, data: bytes) -> list[dict[str, Any]]:
-    """The objects of a JSON list, or of a file of one object a line. Raises BodyRefusedError."""
+def json_rows(source: Source, edition: Edition, data: bytes) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON list, or of a file of one object a line, each read when it is asked for.
+
+    Raises BodyRefusedError on the way, or at the end where there is none.
+    """
+    row: object = None
     try:
-        whole = data.lstrip().startswith(b"[")
-        rows: object = json.loads(data) if whole else [json.loads(line) for line in data.splitlines()]
+        for row in json.loads(data) if data.lstrip().startswith(b"[") else map(json.loads, io.BytesIO(data)):
+            if not isinstance(row, dict):
+                break
+            yield cast(dict[str, Any], row)
     except ValueError as error:
         head = data[:4096]
         found = _looks_like(head) if head.lstrip()[:1] not in (b"[", b"{") else f"du JSON illisible ({error})"
         raise refusal(source, edition, head, found=found) from error
-    rows = cast(list[Any], rows)
-    if not rows or not all(isinstance(r, dict) for r in rows):
+    if not isinstance(row, dict):
         raise refusal(source, edition, data[:4096], found="du JSON qui n'est pas une liste d'objets")
-    return cast(list[dict[str, Any]], rows)
 
 
 def file_name(edition: Edition) -> str:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import isfinite
 from typing import Any, Literal, TypeVar
 
@@ -36,6 +37,7 @@ NOT_APPLICABLE: Status = ("M", "F")
 # The marks French producers write in place of a number.
 MARKS: dict[str, Status] = {"s": SECRET, "nd": NOT_AVAILABLE, "ns": NOT_SIGNIFICANT}
 
+OBJECTS = 20_000  # of a JSON file, held as Python's at once: they take thirty times the room of their text
 METROPOLE = "FM"  # code of the level METRO, whatever the file calls it
 # of Paris, Lyon and Marseille, and of the generated country's city (96001)
 ARRONDISSEMENT_MUNICIPAL = r"^(751(0[1-9]|1\d|20)|6938[1-9]|132(0[1-9]|1[0-6])|9698[1-4])$"
@@ -206,10 +208,13 @@ def read_json(
     GEO `2025-COM-91286` gives GEO 91286 and GEO_OBJECT COM, its measure OBS_VALUE, whatever it is called.
     Raises BodyRefusedError when it is no such thing, LayoutError when a required column is missing.
     """
-    rows = [_flat(r) for r in json_rows(source, edition, data)]
-    columns = dict.fromkeys(c for row in rows for c in row)
-    check_columns(source, edition, columns, required, file=name)
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String))
+    rows = map(_flat, json_rows(source, edition, data))
+    parts: list[pl.DataFrame] = []
+    while some := list(islice(rows, OBJECTS)):
+        columns = dict.fromkeys(c for row in some for c in row)
+        parts.append(pl.DataFrame(some, schema=dict.fromkeys(columns, pl.String)))
+    frame = pl.concat(parts, how="diagonal")
+    check_columns(source, edition, frame.columns, required, file=name)
     return frame.with_row_index("row", offset=1)
 
 

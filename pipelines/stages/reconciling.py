@@ -64,7 +64,8 @@ def _lines(
     rules = reconcile.declared_rules(source.source_id, edition.edition)
     # zones d'emploi change zoning under the same codes: an edition's are not those of its COG year
     kept = pl.col("level").cast(pl.String) != "ZE"
-    own = pl.read_parquet(workspace.core(source.source_id, edition.edition)).filter(kept)
+    core = workspace.core(source.source_id, edition.edition)
+    own = pl.read_parquet(core, columns=["level", "code", "year", "variable", "value", "lower", "upper"]).filter(kept)
     values = reconcile.comparable(own, source.source_id, edition.edition, lambda s, e: _core(workspace, s, e))
     members = geography.read(workspace, f"members-{edition.cog_year or edition.data_year}").filter(kept)
     found, stale = reconcile.lines(

@@ -16,6 +16,8 @@ from sources.deposits.contract import Deposited
 from sources.description import Edition, Source
 from warehouse.catalogue import load_catalogue, variable_rules
 
+LARGEST = 4_000_000  # figures of an edition settled at once: a few times what the largest national file has
+
 
 def editions_to_settle(workspace: Workspace, source: Source) -> list[Edition]:
     """The editions that count: within a data year, a re-issue replaces the issues whose levels it all has."""
@@ -92,17 +94,25 @@ def _left_out(workspace: Workspace, source: Source, edition: Edition) -> dict[st
 def _settled(
     workspace: Workspace, source: Source, edition: Edition, rules: Sequence[VariableRule], fingerprint: str
 ) -> pl.DataFrame:
-    values = pl.read_parquet(workspace.core(source.source_id, edition.edition))
-    where = geography.correspondence(workspace, edition, values)
+    core = workspace.core(source.source_id, edition.edition)
+    where = geography.correspondence(workspace, edition, pl.read_parquet(core, columns=["level", "code"]))
     refresh(left_out_path(workspace, source, edition), fingerprint, lambda: where.left_out)
-    frame = settle(
-        values,
-        same=where.same,
-        groups=where.groups,
-        iris=where.iris,
-        cities=geography.read(workspace, "cities"),
-        twins=geography.ranked(workspace, geography.read(workspace, "twins"), "territory_id", "twin_id"),
-        rules=rules,
-    )
-    # grouped, so that reading one variable skips the others; whoever reads sorts what it needs
-    return frame.sort(pl.col("variable").to_physical(), maintain_order=True)
+    cities = geography.read(workspace, "cities")
+    twins = geography.ranked(workspace, geography.read(workspace, "twins"), "territory_id", "twin_id")
+    there = pl.scan_parquet(core).group_by(pl.col("variable").cast(pl.String)).len().collect()
+    asked = [r for r in rules if r.variable in there["variable"]]
+    at_once = max(1, len(asked) * LARGEST // max(1, int(there["len"].sum())))
+    parts: list[pl.DataFrame] = []
+    for first in range(0, max(1, len(asked)), at_once):
+        some = asked[first : first + at_once]
+        names, weights = {r.variable for r in some}, {r.weight for r in some}
+        needed = [r for r in asked if r.variable in names | weights]
+        read = pl.col("variable").cast(pl.String).is_in([r.variable for r in needed])
+        values = pl.scan_parquet(core).filter(read).collect()
+        frame = settle(
+            values, same=where.same, groups=where.groups, iris=where.iris, cities=cities, twins=twins, rules=needed
+        )
+        # grouped, so that reading one variable skips the others; whoever reads sorts what it needs
+        own = frame.filter(pl.col("variable").is_in(sorted(names)))
+        parts.append(own.sort(pl.col("variable").to_physical(), maintain_order=True))
+    return pl.concat(parts, rechunk=False)

@@ -18,6 +18,7 @@ from sources.connectors import STABLE, lines
 from sources.description import Edition
 
 NOTICE = "PAYS FICTIF : données générées, aucune ne décrit un territoire ni une personne réels."
+SHEET_ROWS = 1_048_576
 _BORN = (2020, 1, 1, 0, 0, 0)  # date written inside archives and workbooks
 
 Cell = str | int | float | None
@@ -106,13 +107,19 @@ def whole(table: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
 
 
 def workbook(sheets: Mapping[str, Iterable[Sequence[Cell]]]) -> bytes:
-    """An .xlsx file: sheets of rows, text as text and numbers as numbers, None as an empty cell."""
+    """An .xlsx file: sheets of rows, text as text and numbers as numbers, None as an empty cell.
+
+    A row leaves memory once the next one begins. Raises ValueError for a sheet of more rows than the format has.
+    """
     buffer = io.BytesIO()
-    book = xlsxwriter.Workbook(buffer, {"in_memory": True, "strings_to_urls": False, "strings_to_formulas": False})
+    options = {"constant_memory": True, "strings_to_urls": False, "strings_to_formulas": False}
+    book = xlsxwriter.Workbook(buffer, options)
     book.set_properties({"title": NOTICE, "created": datetime(*_BORN)})
     for name, rows in sheets.items():
         sheet = book.add_worksheet(name)
         for r, row in enumerate(rows):
+            if r >= SHEET_ROWS:
+                raise ValueError(f"{name}: more than {SHEET_ROWS} rows, which a sheet of this format cannot hold")
             for c, cell in enumerate(row):
                 if isinstance(cell, str):
                     sheet.write_string(r, c, cell)

@@ -28,6 +28,8 @@ CHILD_AGES = (
 UNDER_14 = slice(0, 4)
 AGE_CLASSES = 6  # of the tax referent: under 30, 30-39, 40-49, 50-59, 60-74, 75 or more
 COMPONENTS = ("PTSA", "PCHO", "PBEN", "PPEN", "PPAT", "PPFAM", "PPMINI", "PPLOGT", "PIMPOT")
+CITY = 0.18  # share of the households in the big city,
+LARGE = 2_500  # which does not grow with the country beyond so many communes
 IRIS_POPULATION = 2000
 IRIS_FROM = 5000  # inhabitants from which a commune is divided; the big city always is
 
@@ -173,8 +175,9 @@ def _draw_atoms(country: Country, rng: np.random.Generator, households: int):
     told = _communes_of_the_story(country)
     weight[told] = np.maximum(weight[told], 1.0)
     weight[told[: told.size // 3]] = np.maximum(weight[told[: told.size // 3]], 5.0)
-    weight[~city] *= 0.82 / weight[~city].sum()
-    weight[city] = 0.18 * np.array((0.15, 0.25, 0.35, 0.25))[:DISTRICTS]
+    share = CITY * min(1.0, LARGE / n)
+    weight[~city] *= (1 - share) / weight[~city].sum()
+    weight[city] = share * np.array((0.15, 0.25, 0.35, 0.25))[:DISTRICTS]
     size = np.maximum(12, np.rint(weight * households))
     growth = np.clip(rng.normal(0.004, 0.008, n), -0.02, 0.03)
     poor = np.where(size > 1500, rng.beta(1.5, 4.0, n), rng.beta(1.0, 9.0, n))

@@ -19,8 +19,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sources.demo import caf, disclosure, measures
-from sources.demo.country import LEAST_COMMUNES, YEARS, build_country, region_codes, siren
+from sources.demo import caf, disclosure, formats, measures
+from sources.demo.country import (
+    ARM_PREFIX,
+    EPCI_FAMILY,
+    EPT_FAMILY,
+    LEAST_COMMUNES,
+    YEARS,
+    build_country,
+    commune_code,
+    region_codes,
+    siren,
+)
 from sources.demo.disclosure import BOUNDED, COMPONENT, DETAIL, SIDE, TERRITORY, publish
 from sources.demo.generate import COVERED, generate, planned
 from sources.demo.households import components, draw, in_year, present_in
@@ -105,6 +115,31 @@ def test_codes_are_borne_by_nothing_real() -> None:
         digits = [int(c) * (1 + i % 2) for i, c in enumerate(code)]
         assert sum(d // 10 + d % 10 for d in digits) % 10 != 0, "a valid SIREN could be someone's"
     assert siren("2999", 1) != siren("2999", 2)
+
+
+def test_a_country_too_large_for_the_real_codes_has_others() -> None:
+    """More than 979 communes in a département, more than 10,000 intercommunalities: as many codes of the same width."""
+    codes = [commune_code("96", number) for number in range(1, 12_001)]
+    assert len(set(codes)) == len(codes) and sorted(codes) == codes
+    assert all(re.fullmatch(r"\d{5}|96[A-Z][0-9A-Z]{2}", c) and not c.startswith(ARM_PREFIX) for c in codes)
+    assert not any(re.fullmatch(r"\d+E\d+", c) for c in codes), "a spreadsheet would read a number"
+    sirens = [siren(EPCI_FAMILY, number) for number in range(9_900, 20_100)] + [siren(EPT_FAMILY, 1)]
+    assert len(set(sirens)) == len(sirens) and all(re.fullmatch(r"29\d{7}", s) for s in sirens)
+
+
+def test_only_the_editions_of_the_years_asked_are_written() -> None:
+    some = planned(range(2020, 2022))
+    assert {e.data_year for s, e in some if s.kind == "values"} == {2020, 2021}
+    geographies = [(s.source_id, e.edition) for s, e in planned() if s.kind == "geography"]
+    assert [(s.source_id, e.edition) for s, e in some if s.kind == "geography"] == geographies
+
+
+def test_a_sheet_never_loses_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer of workbooks leaves out what the format has no room for, and says nothing."""
+    monkeypatch.setattr(formats, "SHEET_ROWS", 2)
+    assert formats.workbook({"a": [("x",), ("y",)]})
+    with pytest.raises(ValueError, match="more than 2 rows"):
+        formats.workbook({"a": [("x",), ("y",), ("z",)]})
 
 
 # --- geography --------------------------------------------------------------------------------------------

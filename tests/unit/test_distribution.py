@@ -106,6 +106,16 @@ def test_the_log_normal_law_gives_its_own_inequality() -> None:
     assert row["coverage"] == row["decile_coverage"] == 1 and row["parent_share"] == 0
 
 
+def test_a_union_of_whom_nobody_is_known_has_no_estimate() -> None:
+    """Masked communes of a year without a census: no persons, none to stand for them; 0/0 is not a coverage."""
+    knots = np.log(20_000) + 0.5 * Z[None]
+    nobody = Curves(["a", "b"], np.zeros(2), np.full((2, 9), np.nan),
+                    np.repeat(cumulative(knots, GRID[None]), 2, axis=0).astype(np.float32),
+                    np.zeros((2, len(GRID)), np.float32))  # fmt: skip
+    row = mixture(nobody, pl.DataFrame({"union_id": ["u", "u"], "code": ["a", "b"]}), 20_000).row(0, named=True)
+    assert row["coverage"] == 0 and row["d5"] is None and row["tp60"] is None
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_union_does_not_depend_on_order_and_lies_between_its_members(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 
 import polars as pl
@@ -11,8 +12,9 @@ import xlsxwriter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sources import tabular
 from sources.description import Edition, Member, Source
-from sources.errors import CellError, LayoutError
+from sources.errors import BodyRefusedError, CellError, LayoutError
 from sources.schema import VALUES
 from sources.tabular import (
     Block,
@@ -25,6 +27,7 @@ from sources.tabular import (
     number,
     open_workbook,
     read_delimited,
+    read_json,
     read_member,
     read_sheet,
     value_blocks,
@@ -205,6 +208,28 @@ def test_a_missing_sheet_header_or_column_is_named() -> None:
         sheet_of(data, "COM")
     with pytest.raises(LayoutError, match=r"feuille DEP, ligne 1\).*\['MED18'\]"):
         sheet_of(data, "DEP")
+
+
+# --- objects ----------------------------------------------------------------------------------------------
+
+OBJECTS = [{"CODGEO": "01001", "n": 1}, {"CODGEO": "01002", "mark": "s"}, {"n": None, "CODGEO": "01003"}]
+
+
+@pytest.mark.parametrize("data", [json.dumps(OBJECTS), "".join(f"{json.dumps(o)}\r\n" for o in OBJECTS)])
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_objects_are_read_some_at_a_time(data: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "OBJECTS", at_once)
+    frame = read_json(SOURCE, EDITION, data.encode(), name="f.json", required=["CODGEO"])
+    assert frame.rows() == [(1, "01001", "1", None), (2, "01002", None, "s"), (3, "01003", None, None)]
+    assert frame.columns == ["row", "CODGEO", "n", "mark"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"[]", b"{}[", b'[{"CODGEO": "01001"}, 2]', b'{"CODGEO": "01001"}\n2\n', b'{"CODGEO": "01001"}\n{"C']
+)
+def test_what_is_no_list_of_objects_is_refused_wherever_it_is_found_out(data: bytes) -> None:
+    with pytest.raises(BodyRefusedError):
+        read_json(SOURCE, EDITION, data, name="f.json", required=["CODGEO"])
 
 
 def test_a_column_named_twice_is_refused() -> None:
