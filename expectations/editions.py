@@ -190,9 +190,9 @@ def _links(members: pl.DataFrame, territories: pl.DataFrame) -> pl.DataFrame:
     published beside it that cover it exactly, and a city with its arrondissements municipaux. territories: those of
     the edition (level, code)."""
     communes = territories.filter(pl.col("level") == "COM").select(commune="code")
-    above = members.select(pl.col("level", "code", "commune").cast(pl.String)).unique()
-    above = above.filter(~pl.col("level").is_in(["COM", "ARM", *UNCOMPARED]))
-    whole = above.join(territories, on=["level", "code"], how="semi")
+    text = members.select(pl.col("level", "code", "commune").cast(pl.String))
+    above = text.filter(~pl.col("level").is_in(["COM", "ARM", *UNCOMPARED]))
+    whole = above.join(territories, on=["level", "code"], how="semi").unique(maintain_order=True)
     parts = [_arrondissements(territories)]
     if communes.height:
         parts.append(whole.with_columns(member_level=pl.lit("COM")).rename({"commune": "member"}))
@@ -209,12 +209,8 @@ def _links(members: pl.DataFrame, territories: pl.DataFrame) -> pl.DataFrame:
 
 def _arrondissements(territories: pl.DataFrame) -> pl.DataFrame:
     """The arrondissements municipaux published beside Paris, Lyon and Marseille, when all of them are."""
-    found = [
-        ("COM", city, "ARM", arm)
-        for city, arms in CITIES.items()
-        for arm in arms
-        if territories.filter(pl.col("level") == "ARM")["code"].is_in(arms).sum() == len(arms)
-    ]
+    there = set(territories.filter(pl.col("level") == "ARM")["code"])
+    found = [("COM", city, "ARM", arm) for city, arms in CITIES.items() if there.issuperset(arms) for arm in arms]
     names = ("level", "code", "member_level", "member")
     return pl.DataFrame(found, schema=dict.fromkeys(names, pl.String), orient="row")
 
