@@ -19,6 +19,12 @@ COMMUNES = ("99011", "99012", "99013", "99015")
 PARTNER = "depot_cpam_assures"
 
 
+@pytest.fixture
+def small(small: dict[str, str]) -> dict[str, str]:
+    """Runs after the first read the years of the deposits only: half the work."""
+    return small | {"VIGIE_YEARS": "2021-2022"}
+
+
 def places(of: int) -> bytes:
     """A file that its owner shows to all."""
     lines = [f"{code};COM;2022;{of + i};{200 + 3 * i}" for i, code in enumerate(COMMUNES)]
