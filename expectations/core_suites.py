@@ -167,20 +167,27 @@ def _sexes(bounds: Bounds, sex_known: bool) -> Summary:
     tenth for a rate that has none)."""
     above, below = "f_low + m_low > high + 1e-6 * high + 1e-3", "f_high + m_high < low - 1e-6 * low - 1e-3"
     apart, sums = (f"({above} OR {below})", "=") if sex_known else (above, "≤")
-    known = (
-        "(SELECT level, code, year, variable::VARCHAR AS variable, coalesce(lower, value) AS low, "
-        "coalesce(upper, value) AS high FROM {table} WHERE value IS NOT NULL)"
+    # one pass that gathers the three, and no join: a country ten times as large has them in hundreds of megabytes
+    cells = (
+        "(SELECT level, code, year, variable::VARCHAR AS name, right(name, 2) AS sex, left(name, -2) AS base, "
+        "coalesce(lower, value) AS low, coalesce(upper, value) AS high FROM {table} WHERE value IS NOT NULL)"
     )
-    same = "{0}.level = f.level AND {0}.code = f.code AND {0}.year = f.year AND {0}.variable = left(f.variable, -2)"
-    is_rate = " ".join(f"WHEN regexp_full_match(t.variable, '{p}') THEN {top <= 100}" for p, _, top in bounds.variables)
+    told = "(SELECT DISTINCT left(variable::VARCHAR, -2) FROM {table} WHERE suffix(variable::VARCHAR, '_f'))"
+    mine = {"": "name = variable", "f_": "name = variable || '_f'", "m_": "name = variable || '_m'"}
+    bounds_of = ", ".join(
+        f"max({bound}) FILTER (WHERE {which}) AS {prefix}{bound}"
+        for prefix, which in mine.items()
+        for bound in ("low", "high")
+    )
+    is_rate = " ".join(f"WHEN regexp_full_match(variable, '{p}') THEN {top <= 100}" for p, _, top in bounds.variables)
     return Summary(
         by={"level": "level", "year": "year", "variable": "variable"},
         key="concat_ws('/', level, code, year, variable)",
         source=(
-            "(SELECT t.level, t.code, t.year, t.variable, t.low, t.high, f.low AS f_low, f.high AS f_high, "
-            f"m.low AS m_low, m.high AS m_high, CASE {is_rate} ELSE false END AS rate "
-            f"FROM (SELECT * FROM {known} WHERE suffix(variable, '_f')) f "
-            f"JOIN {known} m ON {same.format('m')} || '_m' JOIN {known} t ON {same.format('t')})"
+            f"(SELECT *, CASE {is_rate} ELSE false END AS rate FROM (SELECT level, code, year, variable, {bounds_of} "
+            f"FROM (SELECT *, CASE WHEN sex IN ('_f', '_m') AND base IN {told} THEN base ELSE name END AS variable "
+            f"FROM {cells}) WHERE variable IN {told} GROUP BY level, code, year, variable) "
+            "WHERE low IS NOT NULL AND f_low IS NOT NULL AND m_low IS NOT NULL)"
         ),
         violations=(
             # the census weights leave residues
