@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from bench.floor import released
-from expectations.adapter import connect, read, run_suite, warm_up
+from expectations.adapter import connect, read, read_editions, run_suite, warm_up
 from expectations.results import Run
 from expectations.suites import published_suites
 from expectations.vocabulary import Bounds, Expect, Suite, load_bounds
@@ -65,14 +64,9 @@ def frames(workspace: Workspace) -> Iterator[tuple[Suite, pl.DataFrame]]:
     connection = connect()
     for suite in published_suites(bounds):
         yield suite, read(connection, suite, f"read_parquet('{public / suite.table}.parquet')")
-    together: dict[str, list[tuple[Suite, pl.DataFrame]]] = {}
-    for suites, relation in core_frames(workspace, workspace.sources.values(), bounds):
-        for suite in suites:
-            frame = read(connection, suite, relation).with_columns(edition=pl.lit(suite.label))
-            together.setdefault(suite.name, []).append((suite, frame))
-    for parts in together.values():  # as run_editions does: one judgement for all the editions of a kind
-        suite = replace(parts[0][0], key=("edition", *parts[0][0].key))
-        yield suite, pl.concat([frame for _, frame in parts], how="diagonal_relaxed")
+    core = read_editions(connection, core_frames(workspace, workspace.sources.values(), bounds))
+    for name, suite in core.suites.items():
+        yield suite, pl.concat(core.frames[name], how="diagonal_relaxed")
 
 
 def by_library(suite: Suite, frame: pl.DataFrame) -> dict[str, bool]:

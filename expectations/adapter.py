@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -75,30 +75,44 @@ def run_suites(
     return results
 
 
-def run_editions(
-    con: duckdb.DuckDBPyConnection, editions: Iterable[tuple[Sequence[Suite], str]], run: Run
-) -> list[CheckResult]:
-    """The suites of many editions of core tables: one query each, then the groups of all judged together.
+@dataclass
+class EditionsRead:
+    """What the suites of core tables judge: a summary per suite and edition, and the suites that could not be read."""
 
-    `editions`: the suites of each (see core_suites) and what stands after FROM. Great Expectations costs as much
-    for one edition as for fifty: results are one per expectation and kind of table, `sample` names the edition.
+    suites: dict[str, Suite] = field(default_factory=dict[str, Suite])
+    frames: dict[str, list[pl.DataFrame]] = field(default_factory=dict[str, list[pl.DataFrame]])
+    unread: list[tuple[Suite, str]] = field(default_factory=list[tuple[Suite, str]])
+
+
+def read_editions(con: duckdb.DuckDBPyConnection, editions: Iterable[tuple[Sequence[Suite], str]]) -> EditionsRead:
+    """One query for each suite of each edition of core tables.
+
+    `editions`: the suites of each (see core_suites) and what stands after FROM.
     """
-    frames: dict[str, list[pl.DataFrame]] = {}
-    suites: dict[str, Suite] = {}
-    unread: list[CheckResult] = []
+    told = EditionsRead()
     for own, relation in editions:
         for suite in own:
             try:
                 frame = read(con, suite, relation)
             except duckdb.Error as error:
-                unread += [_not_computed(run, suite, e, str(error)) for e in suite.expects]
+                told.unread.append((suite, str(error)))
                 continue
-            suites.setdefault(suite.name, replace(suite, table="core", where=None, key=("edition", *suite.key)))
-            frames.setdefault(suite.name, []).append(_of_edition(frame, suite.label))
+            whole = replace(suite, table="core", where=None, key=("edition", *suite.key))
+            told.suites.setdefault(suite.name, whole)
+            told.frames.setdefault(suite.name, []).append(_of_edition(frame, suite.label))
+    return told
+
+
+def judge_editions(told: EditionsRead, run: Run) -> list[CheckResult]:
+    """The groups of all the editions judged together: Great Expectations costs as much for one edition as for fifty.
+
+    Results are one per expectation and kind of table, `sample` names the edition.
+    """
+    unread = [_not_computed(run, suite, e, error) for suite, error in told.unread for e in suite.expects]
     return unread + [
         result
-        for name, suite in suites.items()
-        for result in run_suite(suite, pl.concat(frames[name], how="diagonal_relaxed"), run)
+        for name, suite in told.suites.items()
+        for result in run_suite(suite, pl.concat(told.frames[name], how="diagonal_relaxed"), run)
     ]
 
 

@@ -14,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 import yaml
+from scipy.sparse import csr_array
 
 FOLDER = Path(__file__).parent
 KNOWN_SHARE = 0.99  # below it, unknown members leave a rate to an interval, and quantiles uncompared
@@ -97,20 +99,21 @@ def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mappin
     """
     present = set(values["variable"].unique().cast(pl.String))
     rules = {variable: rule for variable, rule in rules.items() if variable in present}
-    links = _links(members, _informative(values, _needed(rules)).select("level", "code").unique(maintain_order=True))
+    cells = _informative(values, _needed(rules))
+    links = _links(members, cells.select("level", "code").unique(maintain_order=True))
     at_once = max(1, LARGEST // max(1, links.height))
     parts = [pl.DataFrame(schema=DETAILS)]
     named = list(rules.items())
     for first in range(0, len(named), at_once):
         some = dict(named[first : first + at_once])
-        parts += _reconciled(_wide(values, _needed(some), rules), links, some)
+        parts += _reconciled(_wide(cells, _needed(some), rules), links, some)
     return pl.concat(parts).sort("variable", "level", "code", "year", "member_level")
 
 
 def _reconciled(wide: pl.DataFrame, links: pl.DataFrame, rules: Mapping[str, Rule]) -> list[pl.DataFrame]:
     """The figures of each of these variables, judged (DETAILS). wide: what they need, from `_wide`."""
     published = wide.join(links.select("level", "code").unique(), on=["level", "code"], how="semi")
-    found = _from_members(published, wide, links, rules)
+    found = _from_members(wide, links, rules)
     parts: list[pl.DataFrame] = []
     for variable, rule in rules.items():
         if rule.kind == "ratio":
@@ -142,27 +145,37 @@ FOUND = ("rebuilt", "lower", "upper", "known_share")
 LARGEST = 30_000_000  # links between territories and their members, times variables, joined at once
 
 
-def _wide(values: pl.DataFrame, names: Sequence[str], rules: Mapping[str, Rule]) -> pl.DataFrame:
+def _wide(cells: pl.DataFrame, names: Sequence[str], rules: Mapping[str, Rule]) -> pl.DataFrame:
     """One row per territory and year; per variable of `names` its value and, as `:low` and `:high`, what it can have
     been before rounding. Bounds are certain as they are read."""
-    wide = _informative(values, names).pivot(
-        on="variable",
-        on_columns=names,
-        index=KEY,
-        values=["value", "lower", "upper"],
-        aggregate_function="first",
-    )
-    columns: list[pl.Expr] = []
+    own = cells.filter(pl.col("variable").is_in(names))
+    wide = own.select(KEY).unique().sort(KEY).with_row_index("row")
+    of = own.join(wide, on=KEY, maintain_order="left").partition_by("variable", as_dict=True)
+    nothing = own.clear().with_columns(row=pl.lit(0, pl.UInt32))
+    columns: list[pl.Series] = []
+    for name in names:
+        known = of.get((name,), nothing)
+        columns += [_placed(known, c, wide.height).alias(f"{c}_{name}") for c in ("value", "lower", "upper")]
+    wide = wide.drop("row").with_columns(columns)
+    shown: list[pl.Expr] = []
     for name in names:
         value, low, high = (pl.col(f"{c}_{name}") for c in ("value", "lower", "upper"))
         half = _half_step(rules[name], pl.coalesce(value, high, low)) if name in rules else pl.lit(0.0)
-        columns += [
+        shown += [
             value.alias(name),
             half.alias(f"{name}:half"),
             pl.coalesce(value - half, low).alias(f"{name}:low"),
             pl.coalesce(value + half, high).alias(f"{name}:high"),
         ]
-    return wide.select(*KEY, *columns)
+    return wide.select(*KEY, *shown)
+
+
+def _placed(known: pl.DataFrame, column: str, height: int) -> pl.Series:
+    """A column of as many rows, null but where `row` says that a figure stands; of two on a row, the first."""
+    placed = np.full(height, np.nan)
+    backwards = known.select("row", column).reverse()
+    placed[backwards["row"].to_numpy()] = backwards[column].to_numpy()
+    return pl.Series(placed, nan_to_null=True)
 
 
 def _half_step(rule: Rule, printed: pl.Expr) -> pl.Expr:
@@ -215,27 +228,25 @@ def _arrondissements(territories: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
-def _from_members(
-    published: pl.DataFrame, wide: pl.DataFrame, links: pl.DataFrame, rules: Mapping[str, Rule]
-) -> pl.DataFrame:
-    """Per territory and member level, for every variable that combines: what its members leave possible
+def _from_members(wide: pl.DataFrame, links: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
+    """Per territory, year and member level, for every variable that combines: what its members leave possible
     (FOUND).
 
-    Everything is done in one pass over the links, a column per variable: one join instead of one per
-    variable.
+    Sums are products of a matrix of 0 and 1, a row per territory, by the figures of the members, in the order of the
+    links: the same to the last decimal whatever the machine.
     """
-    below = wide.rename({"level": "member_level", "code": "member"}).drop(
-        [c for c in wide.columns if c.endswith(":half")]
-    )
+    pairs, groups = _pairs(wide, links)
     combined = {v: r for v, r in rules.items() if r.kind in ("sum", "weighted", "range")}
-    rows = (
-        published.select(KEY)
-        .join(links, on=["level", "code"])
-        .join(below, on=["member_level", "member", "year"], how="left")
+    starts, members = groups["start"].to_numpy(), pairs["member"].to_numpy()
+    figures = pl.concat([wide, wide.clear(1)])  # the last row is that of members without any figure
+    sums = figures.select(e for v, r in combined.items() for e in _summed(v, r))
+    least = figures.select(e for v, r in combined.items() for e in _least(v, r))
+    inside = csr_array((np.ones(members.size), members, [*starts, members.size]), shape=(starts.size, figures.height))
+    found = groups.select(*KEY, "member_level", "members").with_columns(
+        *(pl.Series(name, inside @ sums[name].to_numpy()) for name in sums.columns),
+        *(pl.Series(name, np.minimum.reduceat(least[name].to_numpy()[members], starts)) for name in least.columns),
+        **{f"{w}:total": wide[w].gather(groups["row"]) for w in {r.weight for r in combined.values()} if w},
     )
-    sums = [expr for variable, rule in combined.items() for expr in _aggregates(variable, rule)]
-    totals = published.select(*KEY, *(pl.col(w).alias(f"{w}:total") for w in {r.weight for r in rules.values()} if w))
-    found = rows.group_by(*KEY, "member_level").agg(*sums, members=pl.len()).join(totals, on=KEY, how="left")
     return found.with_columns(
         expr.alias(f"{variable}:{name}")
         for variable, rule in combined.items()
@@ -243,32 +254,56 @@ def _from_members(
     )
 
 
-def _aggregates(variable: str, rule: Rule) -> list[pl.Expr]:
-    """Sums and extremes over the members of one territory that `_combined` turns into an interval."""
+def _pairs(wide: pl.DataFrame, links: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The published territories and their members as numbers of rows of `wide`, the height of `wide` for a member
+    without a row: `member`, in the order of the groups; then one row per group: KEY, member_level, the `row` of the
+    territory, its number of `members` and the place of the first of them (`start`)."""
+    rows = wide.select(KEY).with_row_index("row")
+    below = rows.select(member_level="level", member="code", year="year", number="row")
+    pairs = (
+        rows.join(links, on=["level", "code"])
+        .join(below, on=["member_level", "member", "year"], how="left")
+        .with_columns(pl.col("number").fill_null(wide.height))
+        .sort("row", "member_level", "number")
+    )
+    groups = pairs.group_by("row", "member_level", maintain_order=True).agg(
+        pl.col(KEY).first(), members=pl.len()
+    )
+    starts = groups["members"].cum_sum() - groups["members"]
+    return pairs.select(member="number"), groups.with_columns(start=starts)
+
+
+def _summed(variable: str, rule: Rule) -> list[pl.Expr]:
+    """Of each member, what is summed for `_combined` to make an interval."""
     value, low, high = pl.col(variable), pl.col(f"{variable}:low"), pl.col(f"{variable}:high")
-    both = low.is_not_null() & high.is_not_null()
+    w = pl.col(rule.weight) if rule.weight else pl.lit(None, pl.Float64)
     if rule.kind == "sum":
         most = rule.unknown_most if rule.unknown_most is not None else float("inf")
-        made = {
-            "sum": value.sum(),
-            "low": low.fill_null(0.0).sum(),
-            "high": high.fill_null(most).sum(),
-            "known": value.is_not_null().sum(),
-        }
+        made = {"sum": value, "low": low, "high": high.fill_null(most), "known": value.is_not_null()}
     elif rule.kind == "weighted":
-        w = pl.col(rule.weight or "")
         made = {
-            "weight": w.sum(),
-            "some": w.filter(value.is_not_null()).sum(),
-            "mass": (w * value).sum(),
-            "low": (w * low.fill_null(0.0)).sum(),
-            "high": (w * high.fill_null(100.0)).sum(),
+            "weight": w,
+            "some": pl.when(value.is_not_null()).then(w),
+            "mass": w * value,
+            "low": w * low,
+            "high": w * high.fill_null(100.0),
         }
     else:
-        made = {"low": low.min(), "high": high.max(), "every": both.all()}
-        if rule.weight:
-            made["some"] = pl.col(rule.weight).filter(both).sum()
-    return [expr.alias(f"{variable}|{name}") for name, expr in made.items()]
+        made = {"some": pl.when(_bounded(variable)).then(w)} if rule.weight else {}
+    return [expr.cast(pl.Float64).fill_null(0.0).alias(f"{variable}|{name}") for name, expr in made.items()]
+
+
+def _least(variable: str, rule: Rule) -> list[pl.Expr]:
+    """Of each member, what the least of is taken: its lower bound, the opposite of its upper one, whether it has both;
+    infinite where there is none."""
+    if rule.kind != "range":
+        return []
+    made = {"low": pl.col(f"{variable}:low"), "high": -pl.col(f"{variable}:high"), "every": _bounded(variable)}
+    return [e.cast(pl.Float64).fill_null(float("inf")).alias(f"{variable}|{name}") for name, e in made.items()]
+
+
+def _bounded(variable: str) -> pl.Expr:
+    return pl.col(f"{variable}:low").is_not_null() & pl.col(f"{variable}:high").is_not_null()
 
 
 def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.Expr]:
@@ -296,11 +331,12 @@ def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.
             part("some") / everyone,
         )
     some = part("some") / total if rule.weight else pl.lit(0.0)
+    low, high = part("low"), -part("high")
     return (
         pl.lit(None, pl.Float64),
-        part("low"),
-        part("high"),
-        pl.when(part("every")).then(1.0).otherwise(some),
+        pl.when(low.is_finite()).then(low),
+        pl.when(high.is_finite()).then(high),
+        pl.when(part("every") == 1.0).then(1.0).otherwise(some),
     )
 
 

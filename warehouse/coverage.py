@@ -4,50 +4,75 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import polars as pl
 
 from warehouse.models import TABLES, nomenclature_frame
 
+KEY = ["indicator_id", "level", "year"]
 LEVELS = ("COM", "ARM", "EPCI", "DEP", "REG", "METRO")  # always counted, even where a source has nothing
 
 
-def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame, stale: Iterable[str] = ()) -> pl.DataFrame:
-    """Coverage of one indicator: per level and year, territories published, suppressed, missing and why.
+@dataclass(frozen=True)
+class Counts:
+    """What is counted of one indicator, on the whole population (sex and age _T).
 
-    rows: its observations, with the `level` and `perimeter_year` of their territory; sizes: reference territories
-    (level, perimeter_year, territories); stale: the editions (source/edition) kept from an earlier run. Only the whole
-    population counts (sex and age _T); a gap is published where the territory has at least one. Figures of the
-    districts of 2015 say nothing of those of 2024: a level counts the perimeters that the indicator has that year.
+    territories: indicator_id, level, year, perimeter_year, and the numbers of territories present, published and
+    suppressed, with `stale`. reasons: indicator_id, level, year, reason, n rows without a value.
     """
-    key = ["indicator_id", "level", "year"]
-    known = pl.col("value").is_not_null()
-    masked = ~known & (pl.col("obs_status") == "Q")
-    own = rows.filter((pl.col("sex") == "_T") & (pl.col("age") == "_T"))
-    several = rows.schema["reference"].is_integer()  # a gap has a row per reference: its territories come several times
 
-    def territories(which: pl.Expr) -> pl.Expr:
+    territories: pl.DataFrame
+    reasons: pl.DataFrame
+
+
+def counts_of(rows: pl.DataFrame, stale: Iterable[str] = ()) -> Counts:
+    """Counts of one indicator.
+
+    rows: its observations, with the `level` and `perimeter_year` of their territory; stale: the editions
+    (source/edition) kept from an earlier run.
+    """
+    several = rows.schema["reference"].is_integer()  # a gap has a row per reference: its territories come several times
+    stale = sorted(stale)
+    needed = [*KEY, "perimeter_year", "value", "obs_status", "reason"]
+    needed += ["territory_id"] * several + ["source_ids"] * bool(stale)
+    own = rows.lazy().filter((pl.col("sex") == "_T") & (pl.col("age") == "_T")).select(needed).collect()
+    known = pl.col("value").is_not_null()
+
+    def number(which: pl.Expr) -> pl.Expr:
         return pl.col("territory_id").filter(which).n_unique() if several else which.sum()
 
-    by_perimeter = own.group_by(*key, "perimeter_year").agg(
-        present=territories(pl.lit(True) | known),
-        published=territories(known),
-        suppressed=territories(masked),
-        stale=(known & _rests_on(stale)).any(),
+    territories = own.group_by(*KEY, "perimeter_year").agg(
+        present=number(pl.lit(True) | known),
+        published=number(known),
+        suppressed=number(~known & (pl.col("obs_status") == "Q")),
+        stale=(known & _rests_on(stale)).any() if stale else pl.lit(False),
     )
-    by_perimeter = _text(by_perimeter)
-    counted = by_perimeter.group_by(key).agg(pl.col("present", "published", "suppressed").sum(), pl.col("stale").any())
+    reasons = own.filter(~known).group_by(*KEY, "reason").agg(n=pl.len())
+    return Counts(_text(territories), _text(reasons).with_columns(pl.col("reason").cast(pl.String)))
+
+
+def coverage_of(counts: Iterable[Counts], sizes: pl.DataFrame) -> pl.DataFrame:
+    """Coverage of the indicators: per level and year, territories published, suppressed, missing and why.
+
+    counts: one per indicator; sizes: reference territories (level, perimeter_year, territories). A gap is published
+    where the territory has at least one. Figures of the districts of 2015 say nothing of those of 2024: a level counts
+    the perimeters that the indicator has that year.
+    """
+    counts = list(counts)
+    by_perimeter = pl.concat([c.territories for c in counts])
+    counted = by_perimeter.group_by(KEY).agg(pl.col("present", "published", "suppressed").sum(), pl.col("stale").any())
     always = (
         counted.select("indicator_id", "year").unique().join(sizes.filter(pl.col("level").is_in(LEVELS)), how="cross")
     )
     there = by_perimeter.join(sizes, on=["level", "perimeter_year"], nulls_equal=True)
-    universe = pl.concat([frame.select(*key, "perimeter_year", "territories") for frame in (always, there)])
+    universe = pl.concat([frame.select(*KEY, "perimeter_year", "territories") for frame in (always, there)])
     table = (
         universe.unique()
-        .group_by(key)
+        .group_by(KEY)
         .agg(pl.col("territories").sum())
-        .join(counted, on=key, how="left")
-        .join(_text(_reasons(own.filter(~known), key)), on=key, how="left")
+        .join(counted, on=KEY, how="left")
+        .join(_told(pl.concat([c.reasons for c in counts])), on=KEY, how="left")
         .with_columns(pl.col("present", "published", "suppressed").fill_null(0).cast(pl.Int64))
         .with_columns(pl.col("stale").fill_null(False))
     )
@@ -59,7 +84,7 @@ def coverage_of(rows: pl.DataFrame, sizes: pl.DataFrame, stale: Iterable[str] = 
             reason_fr=pl.concat_str(pl.col("why"), outside, separator=" ; ", ignore_nulls=True).replace("", None),
         )
         .select(TABLES["coverage"].names)
-        .sort(key)
+        .sort(KEY)
     )
 
 
@@ -68,11 +93,10 @@ def with_absent(coverage: pl.DataFrame, absent: pl.DataFrame, sizes: pl.DataFram
 
     absent: (indicator_id, level, year, why), one row per edition that is not there; sizes: as in coverage_of.
     """
-    key = ["indicator_id", "level", "year"]
     universe = sizes.group_by(pl.col("level").cast(pl.String)).agg(pl.col("territories").sum())
     rows = (
-        absent.join(coverage, on=key, how="anti")
-        .group_by(key)
+        absent.join(coverage, on=KEY, how="anti")
+        .group_by(KEY)
         .agg(reason_fr=pl.col("why").unique().sort().str.join(" ; "))
         .join(universe, on="level")
         .with_columns(
@@ -84,23 +108,22 @@ def with_absent(coverage: pl.DataFrame, absent: pl.DataFrame, sizes: pl.DataFram
         .select(coverage.columns)
         .cast(dict(coverage.schema))  # pyright: ignore[reportArgumentType]
     )
-    return pl.concat([coverage, rows]).sort(key)
+    return pl.concat([coverage, rows]).sort(KEY)
 
 
 def _rests_on(editions: Iterable[str]) -> pl.Expr:
     """Whether `source_ids` (source/edition;...) names one of the editions."""
-    names = "|".join(map(re.escape, sorted(editions)))
-    return pl.col("source_ids").cast(pl.String).str.contains(f"(^|;)({names})(;|$)") if names else pl.lit(False)
+    names = "|".join(map(re.escape, editions))
+    return pl.col("source_ids").cast(pl.String).str.contains(f"(^|;)({names})(;|$)")
 
 
-def _reasons(unknown: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+def _told(reasons: pl.DataFrame) -> pl.DataFrame:
     """`why`: the reasons of the rows without a value, most frequent first, with their number."""
     labels = nomenclature_frame().filter(pl.col("codelist") == "reason").select(reason="code", label="label_fr")
-    counts = unknown.group_by(*key, "reason").agg(n=pl.len()).with_columns(pl.col("reason").cast(pl.String))
     return (
-        counts.join(labels, on="reason", how="left")
-        .sort(*key, "n", "reason", descending=[False] * 3 + [True, False])
-        .group_by(key, maintain_order=True)
+        reasons.join(labels, on="reason", how="left")
+        .sort(*KEY, "n", "reason", descending=[False] * 3 + [True, False])
+        .group_by(KEY, maintain_order=True)
         .agg(why=pl.format("{} ({})", "label", "n").str.join(" ; "))
     )
 

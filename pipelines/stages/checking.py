@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from expectations.adapter import connect, run_editions, run_suites
+from expectations.adapter import EditionsRead, connect, judge_editions, read_editions, run_suites
 from expectations.core_suites import core_suites
 from expectations.drift import EXPECTED
 from expectations.drift import SUITE as DRIFT
@@ -113,13 +113,21 @@ def _of_these_years(
 
 def check_core(workspace: Workspace, sources: Iterable[Source]) -> list[CheckResult]:
     """The suites of every core frame of the sources, one result per expectation and kind of frame."""
-    bounds = _bounds(workspace)
+    return judge_core(read_core(workspace, sources))
+
+
+def read_core(workspace: Workspace, sources: Iterable[Source]) -> EditionsRead:
+    """What the suites of the core frames of the sources judge; DuckDB reads it without Python's lock."""
     connection = connect()
     try:
-        run = Run("", datetime.now(UTC))  # whoever keeps the results knows which run it is
-        return run_editions(connection, core_frames(workspace, sources, bounds), run)
+        return read_editions(connection, core_frames(workspace, sources, _bounds(workspace)))
     finally:
         connection.close()
+
+
+def judge_core(told: EditionsRead) -> list[CheckResult]:
+    """The verdicts on what was read, of no run: whoever keeps the results knows which run it is."""
+    return judge_editions(told, Run("", datetime.now(UTC)))
 
 
 def check_protection(workspace: Workspace, sources: Iterable[Source], run: Run) -> list[CheckResult]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,13 +187,15 @@ def index_tables(workspace: Workspace, catalogue: Catalogue, read: Read) -> dict
     return {name: _table(name, frames) for name, frames in parts.items()}
 
 
-def absent_indices(workspace: Workspace, catalogue: Catalogue, read: Read) -> Iterator[tuple[str, str, int, str]]:
+def absent_indices(
+    workspace: Workspace, catalogue: Catalogue, scored: Collection[str], read: Read
+) -> Iterator[tuple[str, str, int, str]]:
     """(indicator_id, level, year, why in French) of the indices that have no goalposts or no component, hence no
-    figure."""
+    figure. scored: those that have some."""
     register = read_goalposts()
     for indicator in catalogue.indicators:
         index = indicator.specification()
-        if not isinstance(index, Composite):
+        if not isinstance(index, Composite) or indicator.id in scored:
             continue
         lacking = [
             f"{c.indicator_id} {c.year}" for c in index.components if _at(read(c.indicator_id), c.year).is_empty()

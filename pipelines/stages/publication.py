@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import polars as pl
 
 from expectations.results import CheckResult, Run, blocking, to_frame
 from pipelines.stages import geography, restoring, told
-from pipelines.stages.checking import DISCLOSURE, check_core, check_folder, check_protection
+from pipelines.stages.checking import DISCLOSURE, check_core, check_folder, check_protection, judge_core, read_core
 from pipelines.stages.drifting import check_drift
 from pipelines.stages.erasing import erase_ended
 from pipelines.stages.reconciling import reconciled_lines
@@ -122,11 +123,13 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
 def check_edition(workspace: Workspace, candidate: Candidate, run: Run) -> list[CheckResult]:
     """Every check on one edition, whose table `quality_check` it writes."""
     sources = sources_of(workspace, load_catalogue(), candidate.edition)
-    core = check_core(workspace, sources)
-    found = [replace(r, run_id=run.run_id, checked_at=run.checked_at) for r in core]
-    found += check_protection(workspace, sources, run)
-    found += check_drift(workspace, sources, run, previous=candidate.before)
-    found += check_folder(workspace, candidate.tables, run, previous=candidate.before)
+    with ThreadPoolExecutor(1) as aside:  # the core frames are read while Great Expectations judges the rest
+        core = aside.submit(read_core, workspace, sources)
+        after = check_protection(workspace, sources, run)
+        after += check_drift(workspace, sources, run, previous=candidate.before)
+        after += check_folder(workspace, candidate.tables, run, previous=candidate.before)
+        before = [replace(r, run_id=run.run_id, checked_at=run.checked_at) for r in judge_core(core.result())]
+    found = [*before, *after]
     told = to_frame([_told(r) for r in found])
     candidate.write("quality_check", told.with_columns(pl.col("checked_at").dt.replace_time_zone(None)))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -19,7 +19,7 @@ from pipelines.workspace import FAILURES, Workspace
 from sources.deposits.contract import Deposited
 from sources.description import Source
 from warehouse.catalogue import Catalogue, Indicator, indicator_table, series_break_table
-from warehouse.coverage import coverage_of, with_absent
+from warehouse.coverage import Counts, counts_of, coverage_of, with_absent
 from warehouse.models import TABLES
 from warehouse.release import PARTNER, PUBLIC, Candidate
 
@@ -95,29 +95,32 @@ def write_tables(workspace: Workspace, whole: Catalogue, candidate: Candidate) -
         ranks = territories.sort("territory_id").select(
             "territory_id", pl.col("level").cast(pl.Categorical), "perimeter_year", "population"
         )
-        coverage: list[pl.DataFrame] = []
+        counts: list[Counts] = []
         stale = [f"{source_id}/{edition}" for source_id, edition in workspace.stale_editions()]
         with candidate.writer("observation") as writer:
             for indicator in catalogue.indicators:
                 step.advance(indicator.id)
                 rows = _indicator_rows(workspace, indicator, ranks, candidate.edition)
-                coverage.append(coverage_of(rows, sizes, stale))
+                counts.append(counts_of(rows, stale))
                 for block in rows.drop("level", "perimeter_year").iter_slices(BLOCK_ROWS):
                     writer.write(_identified(block, ranks["territory_id"]))
         compared = comparable_tables(candidate.path("observation"), geography.read(workspace, "territory_member"))
         for name, table in zip(("comparable_profile", "comparable_territory"), compared, strict=True):
             candidate.write(name, table)
-        for name, table in composites.result().items():
+        indices = composites.result()
+        for name, table in indices.items():
             candidate.write(name, table)
         candidate.load()
-        candidate.write("coverage", with_absent(pl.concat(coverage), _absent(workspace, catalogue), sizes))
+        absent = _absent(workspace, catalogue, set(indices["composite_component"]["index_id"]))
+        candidate.write("coverage", with_absent(coverage_of(counts, sizes), absent, sizes))
         candidate.write("reconciliation", reconciled.result())
 
 
-def _absent(workspace: Workspace, catalogue: Catalogue) -> pl.DataFrame:
-    """What the editions that are not there would give: (indicator_id, level, year, why), for `coverage`."""
+def _absent(workspace: Workspace, catalogue: Catalogue, scored: Collection[str]) -> pl.DataFrame:
+    """What the editions that are not there would give: (indicator_id, level, year, why), for `coverage`. scored: the
+    indices that have figures."""
     told = {name: ABSENT.get(kind) for name, kind in acquisition.kinds(workspace).items()}
-    rows = list(absent_indices(workspace, catalogue, partial(_observed, workspace, catalogue)))
+    rows = list(absent_indices(workspace, catalogue, scored, partial(_observed, workspace, catalogue)))
     year = geography.reference_cog(workspace)  # of no deposit, the year is that of the territories
     for indicator in catalogue.indicators:
         if isinstance(indicator.specification(), Composite):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import yaml
 from sources.declared import wide_columns
 from sources.demo import districts
 from sources.demo.country import Country
-from sources.demo.formats import NOTICE, delimited, numbers, objects, parquet, workbook
+from sources.demo.formats import NOTICE, Cell, delimited, numbers, objects, parquet, workbook
 from sources.demo.households import SPAN
 from sources.demo.tally import sums_by
 from sources.description import Edition, Member, Source
@@ -154,11 +155,11 @@ def write(source: Source, edition: Edition, figures: Figures) -> Files:
     together = [e for e in source.editions if e.url == edition.url and _by_year(source, e)] or [edition]
     tables = {m: pl.concat([_member(source, e, m, figures) for e in together]) for m in members}
     if edition.format == "xlsx" or any(m.sheet for m in members):
-        books: dict[str | None, dict[str, list[list[str | None]]]] = {}
+        books: dict[str | None, dict[str, Iterable[Sequence[Cell]]]] = {}
         for member, table in tables.items():
             layout = source.layouts[member.table or edition.layout]
             units = [[None]] if layout.units_row else []
-            rows = [[NOTICE], [None], table.columns, *units, *(list(row) for row in table.rows())]
+            rows = chain([[NOTICE], [None], table.columns, *units], table.iter_rows())
             books.setdefault(member.path, {})[member.sheet or "Feuil1"] = rows
         return {path: workbook(sheets) for path, sheets in books.items()}
     written: Files = {}

@@ -30,6 +30,7 @@ AGE_CLASSES = 6  # of the tax referent: under 30, 30-39, 40-49, 50-59, 60-74, 75
 COMPONENTS = ("PTSA", "PCHO", "PBEN", "PPEN", "PPAT", "PPFAM", "PPMINI", "PPLOGT", "PIMPOT")
 CITY = 0.18  # share of the households in the big city,
 LARGE = 2_500  # which does not grow with the country beyond so many communes
+BLOCK = 2_000_000  # households whose components of income are computed at once
 IRIS_POPULATION = 2000
 IRIS_FROM = 5000  # inhabitants from which a commune is divided; the big city always is
 
@@ -142,6 +143,20 @@ def in_year(all_of: Households, year: int) -> Year:
         living * all_of.uc[present],
         relative,
     )
+
+
+def blocks(of: Year) -> Iterator[tuple[slice, Year]]:
+    """The same households some BLOCK at a time, and where they stand in the year: what is computed of each then fits in
+    memory whatever the country. No atom is cut, so that sums by atom are those of the whole, to the last decimal."""
+    first_of = np.flatnonzero(np.diff(of.atom, prepend=-1))  # households stand in the order of their atoms
+    start = 0
+    while start < of.atom.size:
+        later = first_of[np.searchsorted(first_of, start + BLOCK) :]
+        end = int(later[0]) if later.size else of.atom.size
+        part = slice(start, end)
+        columns = (of.present, of.atom, of.persons, of.living, of.income, of.relative)
+        yield part, Year(of.year, *(column[part] for column in columns))
+        start = end
 
 
 def taxed(all_of: Households, of: Year) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ import polars.selectors as cs
 
 from sources.demo import measures
 from sources.demo.country import Country, words
-from sources.demo.households import AGE_CLASSES, COMPONENTS, Households, Year, components, taxed
+from sources.demo.households import AGE_CLASSES, COMPONENTS, Households, Year, blocks, components, taxed
 
 LEVELS = ("COM", "ARM", "EPCI", "EPT", "ARR", "ZE", "DEP", "REG", "METRO")
 LINES = {"TP40": 0.4, "TP50": 0.5, "TP60": 0.6}  # poverty lines, shares of the country's median
@@ -89,9 +90,13 @@ def tally(all_of: Households, of: Year) -> Tally:
         sums |= both(inside, group) | both(inside & poor, f"{group}TP60")
     sums["uc"] = np.bincount(of.atom, all_of.uc[p], minlength=atoms)
     sums["income"] = np.bincount(of.atom, of.income, minlength=atoms)
-    for name, amount in components(all_of, of):
-        sums[name] = np.bincount(of.atom, amount, minlength=atoms)
-        sums[f"{name}_men"] = np.bincount(of.atom[amount != 0], minlength=atoms)
+    for _, part in blocks(of):
+        for name, amount in components(all_of, part):
+            for key, found in {
+                name: np.bincount(part.atom, amount, minlength=atoms),
+                f"{name}_men": np.bincount(part.atom[amount != 0], minlength=atoms),
+            }.items():
+                sums[key] = sums[key] + found if key in sums else found
     return Tally(of, threshold, rank, living, persons, of.atom[rank], sums)
 
 
@@ -177,8 +182,7 @@ def _subgroups(all_of: Households, of: Year) -> dict[str, np.ndarray]:
     p = of.present
     kids, couple = all_of.children[:, p].sum(axis=0), all_of.couple[p]
     owner, luck, size = all_of.owner[p], all_of.luck[p], of.persons
-    parts = dict(components(all_of, of))
-    main = np.argmax([parts[c] for c in ("PTSA", "PCHO", "PBEN", "PPEN", "PPAT")], axis=0)
+    main = _main_income(all_of, of)
     alone, single = ~couple & (kids == 0), ~couple & (kids > 0)
     return {
         "": np.ones(p.size, dtype=bool),
@@ -197,6 +201,14 @@ def _subgroups(all_of: Households, of: Year) -> dict[str, np.ndarray]:
         **{f"OPR{k + 1}": main == k for k in range(5)},
         "OPR6": np.zeros(p.size, dtype=bool),
     }
+
+
+def _main_income(all_of: Households, of: Year) -> np.ndarray:
+    """Rank of the largest of the first five components of income of each household, the first where two are equal."""
+    main = np.zeros(of.present.size, dtype=np.int8)
+    for place, part in blocks(of):
+        main[place] = np.argmax([amount for _, amount in islice(components(all_of, part), 5)], axis=0)
+    return main
 
 
 def _median(year: Tally, group: np.ndarray, groups: int) -> np.ndarray:

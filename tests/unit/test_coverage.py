@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from warehouse.coverage import coverage_of, with_absent
+from warehouse.coverage import counts_of, coverage_of, with_absent
 from warehouse.models import CODELISTS
 
 SIZES = pl.DataFrame(
@@ -24,15 +26,19 @@ def rows(*cells: tuple[str, str, float | None, str, str | None], perimeter: int 
     ).with_columns(reference=pl.lit("_Z"), perimeter_year=pl.lit(perimeter, pl.Int16))
 
 
+def covered(frame: pl.DataFrame, stale: Sequence[str] = ()) -> pl.DataFrame:
+    """Coverage of one indicator."""
+    return coverage_of([counts_of(frame, stale)], SIZES)
+
+
 def test_each_territory_is_published_suppressed_or_missing() -> None:
-    table = coverage_of(
+    table = covered(
         rows(
             ("COM", "COM-1", 44.0, "A", None),
             ("COM", "COM-2", None, "Q", "secret"),
             ("COM", "COM-3", None, "O", "mediane_non_sommable"),
             ("COM", "COM-4", None, "Q", "secret"),
-        ),
-        SIZES,
+        )
     )
     com = table.filter(pl.col("level") == "COM").row(0, named=True)
     assert (com["territories"], com["published"], com["suppressed"], com["missing"]) == (5, 1, 2, 2)
@@ -44,7 +50,7 @@ def test_each_territory_is_published_suppressed_or_missing() -> None:
 
 def test_a_territory_with_several_gaps_counts_once() -> None:
     gaps = rows(("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-1", 2.0, "A", None))
-    table = coverage_of(gaps.with_columns(reference=pl.Series([7, 8])), SIZES)
+    table = covered(gaps.with_columns(reference=pl.Series([7, 8])))
     dep = table.filter(pl.col("level") == "DEP").row(0, named=True)
     assert (dep["published"], dep["missing"]) == (1, 1)
 
@@ -54,13 +60,13 @@ def test_a_level_is_stale_when_a_value_comes_from_a_stale_edition() -> None:
         ("COM", "COM-1", 44.0, "A", None), ("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-2", None, "Q", "secret")
     ).with_columns(source_ids=pl.Series(["a/2018;b/2017", "a/2018-csv", "b/2017"], dtype=pl.Categorical))
     for stale, expected in ((["b/2017"], {"COM"}), (["a/2018"], {"COM"}), (["a/2018-csv"], {"DEP"}), ([], set())):
-        table = coverage_of(told, SIZES, stale)
+        table = covered(told, stale)
         assert set(table.filter("stale")["level"]) == expected, stale
         assert table["stale"].null_count() == 0
 
 
 def test_full_coverage_needs_no_reason() -> None:
-    table = coverage_of(rows(("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-2", 2.0, "A", None)), SIZES)
+    table = covered(rows(("DEP", "DEP-1", 1.0, "A", None), ("DEP", "DEP-2", 2.0, "A", None)))
     assert table.filter(pl.col("level") == "DEP")["reason_fr"].item() is None
 
 
@@ -68,7 +74,7 @@ def test_districts_count_against_their_own_perimeters() -> None:
     old = rows(("QPV", "QPV-QP1", 1.0, "A", None), perimeter=2015)
     new = rows(("QPV", "QPV-QN1", 1.0, "A", None), ("QPV", "QPV-QN2", None, "Q", "secret"), perimeter=2024)
     for frame, expected in ((old, (4, 1, 0, 3)), (new, (3, 1, 1, 1)), (pl.concat([old, new]), (7, 2, 1, 4))):
-        table = coverage_of(frame, SIZES)
+        table = covered(frame)
         found = table.filter(pl.col("level") == "QPV").row(0, named=True)
         assert tuple(found[c] for c in ("territories", "published", "suppressed", "missing")) == expected
         # a level that the indicator does not have is counted where users expect it, and nowhere else
@@ -76,7 +82,7 @@ def test_districts_count_against_their_own_perimeters() -> None:
 
 
 def test_a_declared_edition_that_is_not_there_is_told_where_nothing_else_is() -> None:
-    table = coverage_of(rows(("COM", "COM-1", 44.0, "A", None)), SIZES)
+    table = covered(rows(("COM", "COM-1", 44.0, "A", None)))
     absent = pl.DataFrame(
         [("x", "COM", 2018, "Édition a"), ("x", "COM", 2019, "Édition b"), ("x", "COM", 2019, "Édition c")],
         schema={"indicator_id": pl.String, "level": pl.String, "year": pl.Int16, "why": pl.String},
@@ -85,3 +91,12 @@ def test_a_declared_edition_that_is_not_there_is_told_where_nothing_else_is() ->
     told = with_absent(table, absent, SIZES).filter(pl.col("level") == "COM").sort("year")
     assert told.select("year", "published", "missing", "territories").rows() == [(2018, 1, 4, 5), (2019, 0, 5, 5)]
     assert told["reason_fr"].to_list()[1] == "Édition b ; Édition c"
+
+
+def test_each_indicator_has_its_own_coverage() -> None:
+    one = rows(("COM", "COM-1", 44.0, "A", None), ("COM", "COM-2", None, "Q", "secret"))
+    other = rows(("COM", "COM-1", 1.0, "A", None)).with_columns(indicator_id=pl.lit("y"))
+    whole = coverage_of([counts_of(one), counts_of(other)], SIZES)
+    assert whole.equals(pl.concat([covered(one), covered(other)]).sort("indicator_id", "level", "year"))
+    com = whole.filter(pl.col("level") == "COM")
+    assert com.select("indicator_id", "published", "suppressed").rows() == [("x", 1, 1), ("y", 1, 0)]

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import fastexcel
@@ -19,13 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sources.demo import caf, disclosure, formats, measures
+from sources.demo import caf, disclosure, formats, households, measures
 from sources.demo.country import (
     ARM_PREFIX,
     EPCI_FAMILY,
     EPT_FAMILY,
     LEAST_COMMUNES,
     YEARS,
+    Country,
     build_country,
     commune_code,
     region_codes,
@@ -33,8 +35,8 @@ from sources.demo.country import (
 )
 from sources.demo.disclosure import BOUNDED, COMPONENT, DETAIL, SIDE, TERRITORY, publish
 from sources.demo.generate import COVERED, generate, planned
-from sources.demo.households import components, draw, in_year, present_in
-from sources.demo.tally import LEVELS, SHARES, figures, tally
+from sources.demo.households import Households, Year, blocks, components, draw, in_year, present_in
+from sources.demo.tally import LEVELS, SHARES, figures, poverty, tally
 from sources.demo.truth import Truth
 from sources.description import load_sources
 
@@ -197,6 +199,27 @@ def test_households_follow_the_official_scale_and_their_income_adds_up() -> None
     assert np.array_equal(of.living, in_year(all_of, 2019).living), "years are independent"
     with pytest.raises(ValueError, match="2030"):
         present_in(all_of, 2030)
+
+
+def test_a_country_counted_some_households_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    country = build_country(LEAST_COMMUNES)
+    all_of = draw(country, 3, 4_000)
+    of = in_year(all_of, 2019)
+    whole, poor = tally(all_of, of), poverty_of(country, all_of, of)
+    monkeypatch.setattr(households, "BLOCK", 700)
+    parts = list(blocks(of))
+    assert len(parts) > 3
+    assert np.array_equal(np.concatenate([part.atom for _, part in parts]), of.atom)
+    for (_, one), (_, following) in pairwise(parts):
+        assert one.atom[-1] < following.atom[0], "an atom is cut"
+    again = tally(all_of, of)
+    assert all(np.array_equal(whole.sums[name], again.sums[name]) for name in whole.sums)
+    assert list(whole.sums) == list(again.sums)
+    assert poor.equals(poverty_of(country, all_of, of))
+
+
+def poverty_of(country: Country, all_of: Households, of: Year) -> pl.DataFrame:
+    return poverty(country, all_of, tally(all_of, of), "COM", 2019)
 
 
 @given(

@@ -202,6 +202,22 @@ def test_levels_that_overlap_are_not_taken_for_members() -> None:
     ]
 
 
+def test_a_comparison_is_the_same_to_the_last_decimal_whatever_the_order_of_the_rows() -> None:
+    # thirds and sevenths: their sum depends on the order in which they are added
+    codes = [f"01{i:03d}" for i in range(400)]
+    members = pl.DataFrame({"level": "DEP", "code": "01", "commune": codes})
+    weights = [("COM", c, "pop", 10 ** (i % 13) / 7) for i, c in enumerate(codes)]
+    rates = [("COM", c, "rate", 100 / (3 + i)) for i, c in enumerate(codes)]
+    values = figures(*weights, *rates, ("DEP", "01", "pop", 1000.0), ("DEP", "01", "rate", 2.0))
+    rules = {"pop": Rule("sum"), "rate": Rule("weighted", weight="pop")}
+    first = reconcile_edition(values, members, rules)
+    assert first.height == 2
+    for seed in range(5):
+        mixed = values.sample(fraction=1, shuffle=True, seed=seed)
+        again = reconcile_edition(mixed, members.sample(fraction=1, shuffle=True, seed=seed), rules)
+        assert again.equals(first)
+
+
 WRONG = communes("pop", 10, 20, 31)
 KNOWN = Known("s", "2018", "DEP", ("pop",), ("01",), "commune oubliée par le producteur")
 

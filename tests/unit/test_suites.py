@@ -631,7 +631,7 @@ def test_editions_judged_together_are_told_apart() -> None:
                 ("insee_cog_departements", "2022", "absent"),
             )
         ]
-        results = adapter.run_editions(con, editions, RUN)
+        results = adapter.judge_editions(adapter.read_editions(con, editions), RUN)
     failed = {r.check_id: r.sample for r in results if r.computed and not r.passed}
     assert failed == {
         "core_values.below_maximum": "insee_filosofi_cc/2019/COM/2018/tp60",
