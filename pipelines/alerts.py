@@ -21,6 +21,7 @@ from rich.console import Console
 
 from expectations.drift import SUITE as DRIFT
 from expectations.results import CheckResult
+from pipelines.stages.acquisition import kinds
 from pipelines.stages.freshness import freshness_of_all
 from pipelines.workspace import FAILURES, Workspace, replace_bytes
 from sources.deposits.contract import Deposited
@@ -32,13 +33,17 @@ LINES = 15  # of one kind in one message
 LONGEST = 600  # characters of one line
 STOPS = "ARRÊTE LA PUBLICATION. "  # before a drift that does
 
-Kind = Literal["run", "edition", "check", "drift", "decision", "late", "news"]
+Kind = Literal["run", "edition", "gone", "check", "drift", "decision", "late", "news"]
 # what a kind is called, and what to do about it
 KINDS: dict[Kind, tuple[str, str]] = {
     "run": ("Exécution en échec", "lire le message, puis relancer « vigie run » ; vigie doctor dit ce qui manque"),
     "edition": (
         "Éditions en échec (la dernière bonne édition sert)",
         "regarder le fichier chez le producteur ; corriger l'adresse ou la lecture, puis relancer",
+    ),
+    "gone": (
+        "Éditions retirées de leur adresse (le dernier fichier reçu sert)",
+        "voir la page du producteur : déplacée, corriger l'adresse ; retirée parce que fausse, ne plus la déclarer",
     ),
     "check": ("Contrôles critiques en échec : rien n'est publié", "vigie check en donne le détail"),
     "drift": (
@@ -94,6 +99,7 @@ def gather(workspace: Workspace, failures: Sequence[tuple[str, str]], now: datet
     return [
         *run,
         *editions,
+        *_gone(workspace),
         *_checks(workspace),
         *_waiting(workspace),
         *late,
@@ -116,6 +122,17 @@ def _editions(workspace: Workspace) -> list[Cause]:
         )
         for s in workspace.sources.values()
         for edition, (step, message) in workspace.failures(s).items()
+    ]
+
+
+def _gone(workspace: Workspace) -> list[Cause]:
+    """The editions received that are no longer at their address: moved, or withdrawn because they were wrong."""
+    last = kinds(workspace)
+    return [
+        Cause("gone", name, "", f"{name} : absente à son adresse, {e.url}")
+        for s in workspace.sources.values()
+        for e in workspace.present(s)
+        if last.get(name := f"{s.source_id}/{e.edition}") == "not_published" and not isinstance(s, Deposited)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from alert_servers import Received, receiving
 from rich.console import Console
@@ -17,7 +19,8 @@ import pipelines.alerts as alerts
 from expectations.results import CheckResult, Run, result, to_frame
 from pipelines.alerts import CHANNELS, TOLD_AGAIN, gather, tell, try_channels
 from pipelines.settings import Settings
-from pipelines.workspace import Workspace, replace_frame
+from pipelines.stages.acquisition import KINDS
+from pipelines.workspace import Workspace, replace_bytes, replace_frame
 from sources.deposits.contract import as_source
 from sources.raw_store import RawFile
 from warehouse.release import Releases, State
@@ -132,6 +135,28 @@ def test_a_failed_check_is_told_once_not_also_as_a_failed_run(
     tell(workspace, [("contrôle drift_scale", "drift_scale (table cnaf_commune/2024) : ... COM/rsa")])
     assert received.text().count("COM/rsa") == 1 and "Exécution en échec" not in received.text()
     assert received.mails[0]["subject"] == "Vigie : rien de nouveau n'est publié"
+
+
+def test_an_edition_that_leaves_its_address_is_told_and_so_is_its_return(
+    received: Received, workspace: Workspace, now: list[datetime]
+) -> None:
+    def answered(kind: str) -> None:
+        outcomes = {"cnaf_commune/2024": kind, "cnaf_commune/2023": kind}
+        replace_bytes(workspace.stage(KINDS), json.dumps(outcomes).encode())
+        tell(workspace, [])
+
+    replace_frame(workspace.core("cnaf_commune", "2024"), pl.DataFrame({"level": ["COM"]}))  # that of 2023 never came
+    answered("unchanged")
+    told = len(received.mails)
+    answered("not_published")
+    assert len(received.mails) == told + 1
+    text = received.text()
+    assert "Éditions retirées de leur adresse (le dernier fichier reçu sert) (1)" in text
+    assert "- cnaf_commune/2024 : absente à son adresse, https://" in text and "cnaf_commune/2023" not in text
+    answered("not_published")
+    assert len(received.mails) == told + 1, "once"
+    answered("unchanged")
+    assert len(received.mails) == told + 2 and "Rentré dans l'ordre (1)" in received.text()
 
 
 def test_one_message_a_run_however_many_causes(received: Received, workspace: Workspace, now: list[datetime]) -> None:
