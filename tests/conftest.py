@@ -20,6 +20,8 @@ def shared(nodeid: str) -> str:
     match module.parent.name:
         case "pipeline":
             return module.name
+        case "few":
+            return "few"
         case "real":
             return module.name if module.name in ("test_run_mirror.py", "test_faults.py") else "files"
         case _:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +66,12 @@ def environment(data: Path, settings: dict[str, str]) -> dict[str, str]:
     return own | settings | {"VIGIE_DATA": str(data), "COLUMNS": "400"}
 
 
-def begin(data: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-    """Starts `vigie ARGUMENTS` on a data folder."""
+def begin(
+    data: Path, *arguments: str, program: Sequence[str] = (VIGIE,), **settings: str
+) -> subprocess.Popen[str]:
+    """Starts `vigie ARGUMENTS` on a data folder, or another program that does as much."""
     return subprocess.Popen(
-        [VIGIE, *arguments],
+        [*program, *arguments],
         env=environment(data, settings),
         text=True,
         stdin=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+from few_sources import PROGRAM
 from vigie_runs import Built, Run, begin, call, damage, leftovers
 
 from pipelines.stages import told
@@ -193,7 +194,7 @@ def test_a_killed_run_leaves_a_whole_release_and_the_next_one_cleans_up(
     print(f"VIGIE_TEST_SEED={SEED}")
     stopped, length = 0, built.run.seconds / 2  # about that of a run of one year
     for place in moments.sample(range(KILLS), KILLS):
-        process = begin(data, "run", "--years", str(2018 + place), **small)
+        process = begin(data, "run", "--years", str(2018 + place), program=PROGRAM, **small)
         time.sleep(length * (place + moments.random()) / KILLS)
         stopped += process.poll() is None
         process.kill()
