@@ -10,20 +10,17 @@ from vigie_runs import Built, call
 
 
 @pytest.fixture(scope="session")
-def built(few: None, tmp_path_factory: pytest.TempPathFactory, small: dict[str, str]) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory, small: dict[str, str]) -> Built:
     """The first run, in an empty folder."""
     data = tmp_path_factory.mktemp("few") / "data"
-    run = call(data, "run", recorded=True, **small)
+    with only_a_few():
+        run = call(data, "run", recorded=True, **small)
     assert run.code == 0, run.text
     return Built(data, run)
 
 
-@pytest.fixture(scope="session")
-def few() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def published_through_a_few_sources() -> Iterator[None]:
+    """Every run of these tests, in this process, is on them."""
     with only_a_few():
         yield
-
-
-@pytest.fixture(autouse=True)
-def published_through_a_few_sources(few: None) -> None:
-    """Every run of these tests, in this process, is on them."""
