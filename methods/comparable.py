@@ -26,6 +26,7 @@ TRANSFORMED: Mapping[Transformation, Callable[[pl.Expr], pl.Expr]] = {
 }
 NORMAL_IQR = 1.3489795003921634  # interquartile range of a normal of standard deviation 1
 STEP = 1e-6  # distances are told to this, and equal ones ranked by identifier
+AT_ONCE = 20_000  # territories whose nearest ones are sought together: memory does not grow with the country
 NAMED = 3  # variables named as the closest, and as the farthest
 
 
@@ -120,18 +121,31 @@ def _ranked(
     own: NDArray[np.int64],
     others: NDArray[np.int64],
 ) -> pl.DataFrame:
-    """The nearest of `others` to each of `own` (rows of `points`, every column known)."""
+    """The nearest of `others` to each of `own` (rows of `points`, every column known), AT_ONCE of them at a time."""
     scaled = points * np.sqrt(weights / weights.sum())
     tree = cast(Any, KDTree(scaled[others]))  # its methods are not typed
     nearest = min(profile.neighbours + 1, len(others))  # itself is one of them
-    reach = tree.query(scaled[own], k=[nearest])[0][:, 0]
-    balls = tree.query_ball_point(scaled[own], reach + 2 * STEP)  # all that tie with the last one
-    first = np.repeat(own, [len(ball) for ball in balls])
-    second = others[np.concatenate(balls).astype(np.int64)]
+    parts = [pl.DataFrame(schema=RANKED)]
+    for start in range(0, len(own), AT_ONCE):
+        some = own[start : start + AT_ONCE]
+        away, found = tree.query(scaled[some], k=np.arange(1, nearest + 2))  # one more; infinitely far if there is none
+        reach = away[:, nearest - 1] + 2 * STEP
+        tied = away[:, nearest] <= reach  # the last one is not alone: all that are as far count
+        balls = [np.array(ball, dtype=np.int64) for ball in tree.query_ball_point(scaled[some[tied]], reach[tied])]
+        first = [np.repeat(some[~tied], nearest), np.repeat(some[tied], [len(ball) for ball in balls])]
+        second = others[np.concatenate([found[~tied, :nearest].ravel(), *balls])]
+        parts.append(_compared(profile, scaled, names, np.concatenate(first), second))
+    return pl.concat(parts)
+
+
+def _compared(
+    profile: Profile, scaled: Floats, names: NDArray[np.str_], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> pl.DataFrame:
+    """Pairs of territories, ranked from the nearest to each of the first (RANKED); none with itself."""
     first, second = first[first != second], second[first != second]
     squares = (scaled[first] - scaled[second]) ** 2
     order = np.argsort(squares, axis=1, kind="stable")
-    shown = min(NAMED, points.shape[1] // 2)
+    shown = min(NAMED, scaled.shape[1] // 2)
     pairs = pl.DataFrame(
         {
             "own": first,
