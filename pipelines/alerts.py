@@ -31,6 +31,7 @@ CHANNELS = "VIGIE_ALERTS"
 TOLD_AGAIN = timedelta(days=30)  # what lasts is told again after that
 LINES = 15  # of one kind in one message
 LONGEST = 600  # characters of one line
+RUN, ALL = "run:", ""  # how the names begin of the causes that runs tell, and of all of them
 STOPS = "ARRÊTE LA PUBLICATION. "  # before a drift that does
 
 Kind = Literal["run", "edition", "gone", "check", "drift", "decision", "late", "news"]
@@ -84,20 +85,13 @@ def gather(workspace: Workspace, failures: Sequence[tuple[str, str]], now: datet
     the moment from which a body received is news."""
     editions = _editions(workspace)
     unread = {c.key for c in editions}
-    broken = [(step, text) for step, text in failures if not step.startswith("contrôle ")]  # told by `_checks`
-    run = [
-        Cause("run", step, "", f"{step} : voir vigie status")
-        if _private(text)
-        else Cause("run", step, text, f"{step} : {text}")
-        for step, text in broken
-    ]
     late = [
         Cause("late", f.source_id, str(f.due), f"{f.source_id} : {f.message}")
         for f in freshness_of_all(workspace, now.date())
         if f.state == "late"
     ]
     return [
-        *run,
+        *_run(failures),
         *editions,
         *_gone(workspace),
         *_checks(workspace),
@@ -105,6 +99,23 @@ def gather(workspace: Workspace, failures: Sequence[tuple[str, str]], now: datet
         *late,
         *(c for c in _news(workspace, since) if c.key not in unread),  # told as failed
     ]
+
+
+def _run(failures: Sequence[tuple[str, str]]) -> list[Cause]:
+    """What broke in a run, but the checks: `_checks` tells them."""
+    return [
+        Cause("run", step, "", f"{step} : voir vigie status")
+        if _private(text)
+        else Cause("run", step, text, f"{step} : {text}")
+        for step, text in failures
+        if not step.startswith("contrôle ")
+    ]
+
+
+def _unread(workspace: Workspace, failures: Sequence[tuple[str, str]], error: Exception) -> list[Cause]:
+    """What is left to tell when the data folder cannot be read: what broke, and that."""
+    told = "voir vigie doctor" if _private(str(error)) else f"{error} ; voir vigie doctor"
+    return [*_run(failures), Cause("run", "le dossier", "", f"le dossier {workspace.data} ne se lit pas : {told}")]
 
 
 def _private(text: str) -> bool:
@@ -207,7 +218,7 @@ class Told:
     def over(self, causes: Iterable[Cause], *, whole: bool) -> list[str]:
         """The texts of what was told and is no more. whole: a run just ended, which says whether runs still fail."""
         now = {c.name for c in causes}
-        lasting = {n: text for n, (_, text, _) in self.causes.items() if whole or not n.startswith("run:")}
+        lasting = {n: text for n, (_, text, _) in self.causes.items() if whole or not n.startswith(RUN)}
         return [_bare(text) for name, text in lasting.items() if name not in now]
 
 
@@ -227,14 +238,16 @@ def read_told(workspace: Workspace, now: datetime) -> Told:
 
 
 def _keep(
-    workspace: Workspace, before: Told, causes: Sequence[Cause], new: Sequence[Cause], now: datetime, whole: bool
+    workspace: Workspace, before: Told, causes: Sequence[Cause], new: Sequence[Cause], now: datetime, unsaid: str | None
 ) -> None:
+    """Writes the state file. unsaid: how the names begin of the causes of which nothing is known this time."""
     told = {c.name for c in new}
     lasting = [c for c in causes if c.kind != "news"]
     kept = {c.name: (c.mark, c.text, now.isoformat()) if c.name in told else before.causes[c.name] for c in lasting}
-    if not whole:
-        kept |= {n: v for n, v in before.causes.items() if n.startswith("run:")}
-    state = {"causes": kept, "seen": now.isoformat()}
+    if unsaid is not None:
+        kept = {n: v for n, v in before.causes.items() if n.startswith(unsaid)} | kept
+    seen = before.seen if unsaid == ALL else now  # what came meanwhile is news once it can be read
+    state = {"causes": kept, "seen": seen.isoformat()}
     replace_bytes(workspace.data / "alerts.json", json.dumps(state, ensure_ascii=False, indent=1).encode())
 
 
@@ -250,14 +263,19 @@ def tell(workspace: Workspace, failures: Sequence[tuple[str, str]] | None) -> li
     try:
         now = datetime.now(UTC)
         before = read_told(workspace, now)
-        causes = gather(workspace, failures or (), now, before.seen)
-        new, over = before.new(causes, now), before.over(causes, whole=failures is not None)
+        unsaid = RUN if failures is None else None
+        try:
+            causes = gather(workspace, failures or (), now, before.seen)
+            over = before.over(causes, whole=failures is not None)
+        except Exception as error:
+            causes, over, unsaid = _unread(workspace, failures or (), error), [], ALL
+        new = before.new(causes, now)
         wrong: list[str] = []
         if new or over:
             title, body = message(workspace, new, over, now)
             wrong = send(channels, title, body)
         if len(wrong) < len(channels):
-            _keep(workspace, before, causes, new, now, failures is not None)
+            _keep(workspace, before, causes, new, now, unsaid)
         return wrong
     except Exception as error:
         return [f"Alertes : non envoyées ({type(error).__name__} : {error}). À faire : vigie alert test."]
@@ -275,10 +293,10 @@ def message(workspace: Workspace, new: Sequence[Cause], over: Sequence[str], now
         title = f"Vigie : {sum(c.kind != 'news' for c in new)} point(s) à regarder"
     else:
         title = "Vigie : nouvelles éditions" if new else "Vigie : rentré dans l'ordre"
-    latest = Releases(workspace.data).latest()
+    latest = _in_force(workspace)
     parts = [
         f"Le {now:%d/%m/%Y à %H:%M} UTC, machine {socket.gethostname()}, dossier {workspace.data}.",
-        f"Publication en vigueur : {latest.release_id}." if latest else "Rien n'est publié.",
+        f"Publication en vigueur : {latest}." if latest else "Rien n'est publié.",
     ]
     for kind, (heading, todo) in KINDS.items():
         own = [c.text for c in new if c.kind == kind]
@@ -288,6 +306,12 @@ def message(workspace: Workspace, new: Sequence[Cause], over: Sequence[str], now
         parts += ["", f"Rentré dans l'ordre ({len(over)})", *_listed(over)]
     parts += ["", "Où regarder : vigie status, vigie check, la page de Dagster (vigie dev), docs/exploitation.md."]
     return title, "\n".join(parts)
+
+
+def _in_force(workspace: Workspace) -> str | None:
+    """The identifier of the release in force, told even where its tables cannot be read."""
+    pointer = workspace.data / "releases" / "latest"
+    return pointer.readlink().name if pointer.is_symlink() else None
 
 
 def _listed(texts: Sequence[str]) -> list[str]:

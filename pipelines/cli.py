@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,7 +113,7 @@ def run(
     ] = None,
 ) -> None:
     """Tout le travail : acquérir, calculer, contrôler, publier."""
-    from pipelines.running import run_job
+    from pipelines.running import run_job, storage_errors
 
     workspace = logged(Workspace(settings_from(profile=profile, data=data, years=years, cog=cog)))
     try:
@@ -122,8 +121,9 @@ def run(
     except WorkspaceError as error:
         err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         raise typer.Exit(USAGE) from error
-    except (OSError, sqlite3.DatabaseError, RawStoreError) as error:
-        told = f"Le dossier {workspace.data} refuse : {error}. À faire : vigie doctor, qui dit ce qui ne va pas."
+    except (OSError, RawStoreError, ReleaseError, *storage_errors()) as error:
+        said = getattr(error, "orig", error)  # of a base, less the query
+        told = f"Le dossier {workspace.data} refuse : {said}. À faire : vigie doctor, qui dit ce qui ne va pas."
         err.print(f"[red]{escape(told)}[/red]", highlight=False)
         raise typer.Exit(FAILED) from error
     raise typer.Exit(code)
@@ -247,13 +247,7 @@ def release_approve(release_id: str, data: DataOption = None) -> None:
     """Publie une candidate qui attend une décision."""
     from pipelines.deciding import approve
 
-    workspace = logged(held(data, None))
-    code = approve(workspace, release_id, out, err)
-    if code == DONE and workspace.settings.remote:
-        from pipelines.sending import show_push
-
-        code = show_push(workspace, None, None, out, err, partner=False)
-    raise typer.Exit(code)
+    raise typer.Exit(approve(logged(held(data, None)), release_id, out, err))
 
 
 @release_app.command("reject")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.sending import send_release
+from pipelines.sending import send_what_is_in_force
 from pipelines.stages import publication
 from pipelines.workspace import Workspace, WorkspaceError
 from warehouse.release import ReleaseError, Releases
@@ -30,12 +30,7 @@ def approve(workspace: Workspace, release_id: str, out: Console, err: Console) -
 
     def publish() -> str:
         publication.approve(workspace, release_id)
-        if workspace.settings.remote:
-            try:
-                send_release(workspace, workspace.settings.remote)
-            except ReleaseError as error:
-                told = f"{release_id} est publiée ici, mais pas envoyée ; ensuite : vigie release push. {error}"
-                raise ReleaseError(told) from error
+        send_what_is_in_force(workspace)
         return publication.conclusion(workspace)
 
     return _told(publish, out, err)

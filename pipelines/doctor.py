@@ -27,6 +27,7 @@ from packaging.specifiers import SpecifierSet
 from rich.console import Console
 from rich.markup import escape
 
+from pipelines.alerts import CHANNELS
 from pipelines.settings import Settings
 from pipelines.stages.acquisition import client
 from pipelines.workspace import ROOT, Workspace, WorkspaceError
@@ -43,6 +44,7 @@ SOUND, WRONG = 0, 1
 ROOM = 3  # times the size of what is published: a candidate, its DuckDB file, and some room
 LEAST_ROOM = 1024**3  # bytes
 DRIFT = timedelta(minutes=5)  # between this clock and that of a site
+POSTGRES = tuple(f"VIGIE_POSTGRES_{name}" for name in ("HOST", "PORT", "DB", "USER", "PASSWORD"))  # of dagster.yaml
 PRIVATE_FOLDERS = ("stage", "told", "deposits", "recipes")
 
 
@@ -59,12 +61,18 @@ class Finding:
 
 def examine(workspace: Workspace, *, network: bool) -> Iterator[Finding]:
     """Everything that can be wrong, one finding or more a part. Reads every file once: seconds a gigabyte."""
-    parts: list[Callable[[Workspace], Iterable[Finding]]] = [
-        _python, _packages, _settings, _folder, _modes, _room, _clock, _lock, _leftovers, _declared, _raw,
-        _intermediate, _releases, _databases, _history,
-    ]  # fmt: skip
-    for part in [*parts, *([_network] if network else [])]:
-        yield from part(workspace)
+    parts: dict[str, Callable[[Workspace], Iterable[Finding]]] = {
+        "Python": _python, "Paquets": _packages, "Réglages": _settings, "Dossier": _folder, "Droits": _modes,
+        "Disque": _room, "Horloge": _clock, "Verrou": _lock, "Restes": _leftovers, "Déclarations": _declared,
+        "Magasin brut": _raw, "Fichiers intermédiaires": _intermediate, "Publications": _releases,
+        "Fichiers DuckDB": _databases, "Historique Dagster": _history,
+    }  # fmt: skip
+    for what, part in (parts | ({"Producteurs": _network} if network else {})).items():
+        try:
+            yield from part(workspace)
+        except Exception as error:  # what prevents one part from being looked at is a finding; the others are looked at
+            told = f"n'a pas pu être examiné ({type(error).__name__} : {error})"
+            yield Finding(what, "à corriger", told, "corriger ce que disent les autres points, puis recommencer")
 
 
 def run_doctor(workspace: Workspace, out: Console, *, repair: bool, network: bool) -> int:
@@ -120,7 +128,7 @@ def _packages(_: Workspace) -> Iterator[Finding]:
 
 
 def _settings(workspace: Workspace) -> Iterator[Finding]:
-    known = {f"VIGIE_{name.upper()}" for name in Settings.model_fields} | {"VIGIE_DAGSTER"}
+    known = {f"VIGIE_{name.upper()}" for name in Settings.model_fields} | {"VIGIE_DAGSTER", CHANNELS, *POSTGRES}
     unknown = sorted(name for name in os.environ if name.startswith("VIGIE_") and name not in known)
     if unknown:
         told = f"variables que Vigie ne connaît pas : {', '.join(unknown)}"
@@ -227,7 +235,7 @@ def _lock(workspace: Workspace) -> Iterator[Finding]:
 
 def _leftovers(workspace: Workspace) -> Iterator[Finding]:
     """What a killed run left; the next one sweeps it, and so does `--repair`."""
-    from pipelines.stages.publication import prepare
+    from pipelines.stages.publication import put_right
 
     patterns = (f"releases/{CANDIDATE}*", f"{BUILD}*", "core/**/.*.tmp", "stage/**/.*.tmp", f"raw/**/{TEMPORARY}*")
     waiting = {f"{CANDIDATE}{s}" for s in _waiting(workspace)}
@@ -236,7 +244,7 @@ def _leftovers(workspace: Workspace) -> Iterator[Finding]:
     if left:
         told = ", ".join(str(p.relative_to(workspace.data)) for p in left[:5])
         action = "rien : la prochaine exécution les enlève (ou vigie doctor --repair)"
-        yield Finding("Restes", "à voir", told, action, lambda: " ; ".join(prepare(workspace)) or "rien")
+        yield Finding("Restes", "à voir", told, action, lambda: " ; ".join(put_right(workspace)) or "rien")
     else:
         yield Finding("Restes", "bon", "aucun reste d'une exécution interrompue")
 

@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from pipelines.stages.restoring import read_recipe
 from pipelines.workspace import Workspace, WorkspaceError
+from sources.raw_store import RawStoreError
 from warehouse.release import EDITIONS, ReleaseError, Releases
 from warehouse.remote import kept_by_policy
 
@@ -71,7 +72,7 @@ def prune(workspace: Workspace, instance: dg.DagsterInstance) -> str:
         done = removals(workspace, instance)
         for removal in done:
             removal.carry_out()
-    except (WorkspaceError, ReleaseError, OSError) as error:
+    except (WorkspaceError, ReleaseError, RawStoreError, OSError) as error:
         return f"Élagage en échec : {error}"
     gone = [str(r) for r in done if r.names]
     return "Supprimé, selon la politique de conservation : " + " ; ".join(gone) if gone else ""
@@ -132,9 +133,20 @@ def _read_by_releases(workspace: Workspace, going: list[str]) -> set[str]:
     """Of the releases that stay, of the candidates that wait, and of every release that can be made again."""
     folders = [p for p in (workspace.data / "releases").glob("*/") if not p.is_symlink() and p.name not in going]
     told = [p for folder in folders for e in EDITIONS if (p := folder / e / "source_file.parquet").exists()]
-    found = {sha256 for path in told for sha256 in pl.read_parquet(path, columns=["sha256"])["sha256"]}
+    found = {sha256 for path in told for sha256 in _used(path)}
     recipes = [read_recipe(workspace, path.stem) for path in (workspace.data / "recipes").glob("*.json")]
     return found | {sha256 for recipe in recipes for _, _, sha256 in recipe.bodies}
+
+
+def _used(table: Path) -> pl.Series:
+    """The bodies that a table `source_file` names. Raises WorkspaceError when it cannot be read."""
+    try:
+        return pl.read_parquet(table, columns=["sha256"])["sha256"]
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise WorkspaceError(
+            f"{table} : attendu les fichiers dont une publication est faite ; trouvé « {error} ». À faire : vigie "
+            "doctor, puis remettre cette publication en place (docs/exploitation.md) ou l'enlever."
+        ) from error
 
 
 def _old_runs(workspace: Workspace, days: int, instance: dg.DagsterInstance) -> Removal:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,10 +23,12 @@ from pipelines.alerts import tell
 from pipelines.choosing import matching
 from pipelines.doctor import behind, mend_history
 from pipelines.progress import Terminal
+from pipelines.sending import send_what_is_in_force
 from pipelines.stages import acquisition, publication
 from pipelines.stages.freshness import freshness_of_all
 from pipelines.workspace import NOT_RUN, ROOT, Workspace, WorkspaceError
 from sources.calendar import STATES
+from sources.raw_store import RawStoreError
 from warehouse.release import ReleaseError, Releases
 
 DONE, FAILED, USAGE, STALE = 0, 1, 2, 3
@@ -48,11 +52,38 @@ def run_job(workspace: Workspace, out: Console, err: Console, editions: Sequence
 
     editions: those asked of the producers, as `choosing.matching` reads them; all of them when there is none.
     """
-    started = time.monotonic()
     matching(workspace, editions)
     if workspace.settings.profile == "mirror" and not workspace.settings.mirror:
         err.print("Le profil mirror attend l'adresse du miroir : VIGIE_MIRROR=http://127.0.0.1:8765, par exemple.")
         return USAGE
+    try:
+        return _whole_run(workspace, out, err, editions)
+    except (WorkspaceError, ReleaseError, RawStoreError, OSError, *storage_errors()) as error:
+        if workspace.locked:  # else another run holds the folder, and says what becomes of it
+            _tell(workspace, [("l'exécution", str(getattr(error, "orig", error)))], err)  # of a base, less the query
+        raise
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What Dagster raises when its bases refuse: SQLite files, or the PostgreSQL server where its package is there."""
+    from sqlalchemy.exc import DBAPIError
+
+    with suppress(ImportError):
+        from dagster_postgres.utils import DagsterPostgresException
+
+        return DBAPIError, sqlite3.DatabaseError, DagsterPostgresException
+    return DBAPIError, sqlite3.DatabaseError
+
+
+def _tell(workspace: Workspace, failures: Sequence[tuple[str, str]], err: Console) -> None:
+    """Alerts, and says which could not be sent."""
+    for wrong in tell(workspace, failures):
+        err.print(f"[yellow]{escape(wrong)}[/yellow]", highlight=False, soft_wrap=True)
+
+
+def _whole_run(workspace: Workspace, out: Console, err: Console, editions: Sequence[str]) -> int:
+    """The job, in a folder that it takes; its exit code. Raises what prevents it from beginning."""
+    started = time.monotonic()
     recovered = publication.prepare(workspace)
     os.environ.update(instance_environment(workspace))
     for done in [*recovered, *close_dead_runs()]:
@@ -64,8 +95,7 @@ def run_job(workspace: Workspace, out: Console, err: Console, editions: Sequence
     failures = _execute(workspace, editions, told)
     seconds = time.monotonic() - started
     _summary(acquisition.kinds(workspace, acquisition.LAST), told, out)
-    for wrong in tell(workspace, failures):
-        err.print(f"[yellow]{escape(wrong)}[/yellow]", highlight=False, soft_wrap=True)
+    _tell(workspace, failures, err)
     if failures:
         for step, message in failures:
             err.print(f"\n[red]Échec de {step}[/red]\n{escape(message)}", highlight=False)
@@ -154,7 +184,6 @@ class Told:
 def _execute(workspace: Workspace, editions: Sequence[str], told: Told) -> list[tuple[str, str]]:
     """Runs the job through Dagster; returns what failed: (step, message). Fills `told`."""
     import dagster as dg
-    from sqlalchemy.exc import DBAPIError
 
     from pipelines.automation import asking, whole_range
 
@@ -167,9 +196,10 @@ def _execute(workspace: Workspace, editions: Sequence[str], told: Told) -> list[
     try:
         with dg.DagsterInstance.get() as instance, terminal.progress:
             result = execute(run_config=asked, instance=instance, tags=range_, raise_on_error=False)
-    except DBAPIError as error:
+    except storage_errors() as error:
         todo = "À faire : libérer de la place s'il n'y en a plus, puis vigie doctor, qui dit laquelle est abîmée."
-        return [("l'historique", f"Les bases de {workspace.data / 'dagster'} refusent : {error.orig}. {todo}")]
+        said = getattr(error, "orig", error)
+        return [("l'historique", f"Les bases de {workspace.data / 'dagster'} refusent : {said}. {todo}")]
     _gather(workspace, result, told)
     if result.success:
         return []
@@ -323,6 +353,7 @@ def roll_back(workspace: Workspace, release_id: str, out: Console, err: Console)
     try:
         workspace.lock()
         Releases(workspace.data).rollback(release_id)
+        send_what_is_in_force(workspace)
     except (ReleaseError, WorkspaceError) as error:
         err.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         return USAGE

@@ -36,6 +36,20 @@ def send_release(
     }
 
 
+def send_what_is_in_force(workspace: Workspace) -> None:
+    """Sends the release just put in force, where the settings name a store. Raises ReleaseError saying that it is
+    published here, and not there."""
+    if workspace.settings.remote is None:
+        return
+    try:
+        send_release(workspace, workspace.settings.remote)
+    except ReleaseError as error:
+        latest = Releases(workspace.data).latest()
+        named = latest.release_id if latest else "la publication"
+        told = f"{named} est publiée ici, mais pas envoyée ; ensuite : vigie release push. {error}"
+        raise ReleaseError(told) from error
+
+
 def show_push(
     workspace: Workspace, url: str | None, release_id: str | None, out: Console, err: Console, *, partner: bool
 ) -> int:

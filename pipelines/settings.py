@@ -20,7 +20,9 @@ Profile = Literal["demo", "mirror", "live"]
 class Settings(BaseSettings):
     """What a run needs to know. Every field can be set as VIGIE_<NAME> or in `vigie.toml`."""
 
-    model_config = SettingsConfigDict(env_prefix="VIGIE_", toml_file="vigie.toml", extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIE_", toml_file="vigie.toml", extra="forbid", hide_input_in_errors=True  # it may be a password
+    )
 
     data: Path = Path("data")
     profile: Profile = "demo"

@@ -428,6 +428,7 @@ class Releases:
                     f"{release_id} : attendu les fichiers publiés ; trouvé {problems[:5]}. À faire : choisir "
                     "une autre publication (vigie release list) ou restaurer ces fichiers d'une sauvegarde."
                 )
+            target.folder.chmod(MODES[PUBLIC][0])  # it may have been put there by hand
             if not target.published or self._disagreeing(target):
                 self._put_in_place(release_id, self._built(target, target.editions))
         return self.get(release_id)
@@ -523,8 +524,15 @@ class Releases:
 
     def _read(self, release_id: str) -> Release:
         folder = self.root / release_id
-        history = pl.read_parquet(folder / PUBLIC / "release.parquet").filter(pl.col("release_id") == release_id)
-        row = history.row(0, named=True)
+        table = folder / PUBLIC / "release.parquet"
+        try:
+            row = pl.read_parquet(table).row(by_predicate=pl.col("release_id") == release_id, named=True)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise ReleaseError(
+                f"{table} : attendu la table de la publication {release_id} ; trouvé « {error} ». À faire : "
+                f"restaurer ce fichier d'une sauvegarde, ou déplacer {folder} hors de {self.root} ; vigie restore "
+                f"{release_id} la refait."
+            ) from error
         # a column that an older version did not have reads as empty
         known: dict[str, Any] = {name: row.get(name) for name in TABLES["release"].names}
         return Release(folder=folder, published=release_id == self._pointed(), **known)

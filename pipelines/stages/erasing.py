@@ -60,6 +60,8 @@ def _erase(workspace: Workspace, register: Register, event: Event, contract: Con
         rmtree(quarantine)
     if event.kind == "accepted":
         forget(workspace, contract.source_id, event.years)
+        for copy in (workspace.data / "recipes").glob(f"*.told/{contract.source_id}"):  # it cannot be made again
+            rmtree(copy)
     os.sync()  # the register never says erased what a power cut would bring back
     at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     years = tuple(years_in_force(register.events(), event))

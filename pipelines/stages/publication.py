@@ -32,7 +32,12 @@ FICTION = "Données fictives : pays imaginaire généré pour la démonstration,
 
 def prepare(workspace: Workspace) -> list[str]:
     """Takes the data folder for this run, puts right what a killed one left and erases the deposits whose retention has
-    ended; returns what was done (French).
+    ended; returns what was done (French). Raises WorkspaceError as `put_right` does."""
+    return put_right(workspace) + erase_ended(workspace)
+
+
+def put_right(workspace: Workspace) -> list[str]:
+    """Takes the data folder and puts right what a killed run left; returns what was done (French).
 
     Raises WorkspaceError when another process holds it, when it holds data of the other kind, or a perimeter that
     cannot be read.
@@ -52,7 +57,7 @@ def prepare(workspace: Workspace) -> list[str]:
     for path in [p for folder in ("core", "stage") for p in unreadable(workspace.data / folder)]:
         path.unlink()
         done.append(f"{path.relative_to(workspace.data)} : fichier abîmé, supprimé ; il est refait")
-    return done + erase_ended(workspace)
+    return done
 
 
 def build_candidate(workspace: Workspace) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def check_candidate(workspace: Workspace, run_id: str) -> list[CheckResult]:
     fails in another."""
     candidates = _in_hand(workspace)
     if not candidates:
-        return _passed_results(workspace)
+        return _nothing_fails_any_more(workspace)
     run = Run(run_id, datetime.now(UTC))
     results: list[CheckResult] = []
     restoring.record_checks(workspace, candidates[0].release_id, run)
@@ -185,6 +190,14 @@ def results_of(workspace: Workspace, run_id: str) -> list[CheckResult]:
     """The results of the checks of a run, whatever process made them; none when it made none."""
     kept = workspace.stage("quality_check.parquet")
     return [r for r in _results_in(workspace.stage()) if r.run_id == run_id] if kept.exists() else []
+
+
+def _nothing_fails_any_more(workspace: Workspace) -> list[CheckResult]:
+    """The results of the checks of what this run would have built: they stand for those of a run stopped since."""
+    kept, results = workspace.stage("quality_check.parquet"), _passed_results(workspace)
+    if kept.exists() and blocking(_results_in(workspace.stage())):
+        replace_frame(kept, to_frame(results))
+    return results
 
 
 def _results_in(tables: Path) -> list[CheckResult]:

@@ -22,12 +22,13 @@ from expectations.results import Run
 from pipelines.stages import acquisition
 from pipelines.stages.completing import bring_up_to_date
 from pipelines.stages.tables import write_tables
+from pipelines.stages.told import PUBLISHING
 from pipelines.workspace import Workspace, WorkspaceError, replace_bytes
 from sources.deposits.register import Register
 from sources.raw_store import RawStoreError
 from warehouse.catalogue import load_catalogue
 from warehouse.package import SUMS, digest
-from warehouse.release import CANDIDATE, EDITIONS, Candidate, ReleaseError, Releases
+from warehouse.release import CANDIDATE, EDITIONS, MODES, PUBLIC, Candidate, ReleaseError, Releases
 
 DECIDING = ("polars", "pyarrow", "numpy", "scipy", "duckdb")  # whose version may change a byte
 FAILURES_FOLDER = "failures"
@@ -70,9 +71,21 @@ def recipe_path(workspace: Workspace, release_id: str) -> Path:
     return workspace.data / "recipes" / f"{release_id}.json"
 
 
+def told_path(workspace: Workspace, release_id: str) -> Path:
+    """What the releases before it had told of partners' figures: protection depends on it."""
+    return workspace.data / "recipes" / f"{release_id}.told"
+
+
 def record(workspace: Workspace, candidates: Sequence[Candidate]) -> None:
     """Writes the recipe of a candidate whose tables are written."""
     first = candidates[0]
+    told = told_path(workspace, first.release_id)
+    told.parent.mkdir(mode=0o700, exist_ok=True)
+    shutil.rmtree(told, ignore_errors=True)
+    told.mkdir(mode=0o700)
+    if workspace.told.exists():
+        proposed = shutil.ignore_patterns("*.proposed", PUBLISHING)
+        shutil.copytree(workspace.told, told, ignore=proposed, dirs_exist_ok=True)
     _keep(
         workspace,
         Recipe(
@@ -104,7 +117,7 @@ def record_checks(workspace: Workspace, release_id: str, run: Run) -> None:
 
 
 def read_recipe(workspace: Workspace, release_id: str) -> Recipe:
-    """Raises WorkspaceError where there is none."""
+    """Raises WorkspaceError where there is none, or one that cannot be read."""
     path = recipe_path(workspace, release_id)
     if not path.exists():
         raise WorkspaceError(
@@ -112,7 +125,13 @@ def read_recipe(workspace: Workspace, release_id: str) -> Recipe:
             f"{sorted(p.stem for p in path.parent.glob('*.json'))} ; une publication d'avant ces fichiers ne peut pas "
             "être refaite, mais peut être remise en vigueur (vigie release rollback)."
         )
-    return Recipe(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return Recipe(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise WorkspaceError(
+            f"{path} : attendu de quoi une publication est faite ; trouvé « {error} ». À faire : restaurer ce fichier "
+            f"d'une sauvegarde, ou le supprimer : {release_id} ne pourra plus être refaite."
+        ) from error
 
 
 def restore(workspace: Workspace, release_id: str, into: Path) -> Restored:
@@ -137,6 +156,7 @@ def restore(workspace: Workspace, release_id: str, into: Path) -> Restored:
         warnings = _differences_of_inputs(again, recipe)
         built = _tables_again(workspace, again, recipe)
         into.mkdir(parents=True, exist_ok=True)
+        built.chmod(MODES[PUBLIC][0])
         built.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -181,8 +201,9 @@ def _as_then(workspace: Workspace, recipe: Recipe, data: Path) -> Workspace:
     if register.exists():
         lines = register.read_text(encoding="utf-8").splitlines(keepends=True)[: recipe.register_lines]
         replace_bytes(again.deposits_folder / register.name, "".join(lines).encode("utf-8"))
-    if workspace.told.exists():
-        shutil.copytree(workspace.told, again.told)
+    told = told_path(workspace, recipe.release_id)  # of an old recipe, which has none: what has been told to this day
+    if (then := told if told.exists() else workspace.told).exists():
+        shutil.copytree(then, again.told)
     replace_bytes(again.stage(acquisition.KINDS), json.dumps(recipe.outcomes).encode())
     return again
 
@@ -289,5 +310,4 @@ def _write_texts(folder: Path, texts: dict[str, str]) -> None:
 
 def _keep(workspace: Workspace, recipe: Recipe) -> None:
     path = recipe_path(workspace, recipe.release_id)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     replace_bytes(path, json.dumps(asdict(recipe), ensure_ascii=False, indent=1).encode("utf-8"))

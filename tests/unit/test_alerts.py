@@ -137,6 +137,29 @@ def test_a_failed_check_is_told_once_not_also_as_a_failed_run(
     assert received.mails[0]["subject"] == "Vigie : rien de nouveau n'est publié"
 
 
+def test_a_folder_that_cannot_be_read_silences_nothing(
+    received: Received, workspace: Workspace, now: list[datetime]
+) -> None:
+    checked(workspace, failed("drift_scale", "drift", "cnaf_commune/2024", "critical", "COM/rsa"))
+    tell(workspace, [])
+    index = workspace.data / "raw" / "index.parquet"
+    index.parent.mkdir(parents=True, exist_ok=True)
+    index.write_bytes(b"cut")
+    now[0] += timedelta(hours=1)
+    assert tell(workspace, [("l'exécution", "le magasin brut est illisible")]) == []
+    text = received.text()
+    assert "- l'exécution : le magasin brut est illisible" in text
+    assert f"le dossier {workspace.data} ne se lit pas" in text
+    assert "Rentré dans l'ordre" not in text, "nothing is known of the rest"
+    index.unlink()
+    receive(workspace, "cnaf_commune", "2024", b"while it could not be read", START + timedelta(minutes=30), "https://a")
+    now[0] += timedelta(hours=1)
+    tell(workspace, [])
+    text = received.text()
+    assert "Rentré dans l'ordre (2)" in text and "cnaf_commune/2024 : reçue pour la première fois" in text
+    assert "drift_scale" not in text, "told already, and still so"
+
+
 def test_an_edition_that_leaves_its_address_is_told_and_so_is_its_return(
     received: Received, workspace: Workspace, now: list[datetime]
 ) -> None:
@@ -283,7 +306,7 @@ def test_whatever_breaks_in_alerts_never_fails_a_run(
     def broken(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(alerts, "gather", broken)
+    monkeypatch.setattr(alerts, "message", broken)
     (wrong,) = tell(workspace, [])
     assert "Alertes : non envoyées (OSError" in wrong and not received.mails
 

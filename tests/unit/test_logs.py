@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -131,6 +132,9 @@ def test_a_secret_in_the_settings_file_is_refused_and_not_shown(
         cli.settings_from()
     told = capsys.readouterr().err
     assert "Réglage" in told and "motdepasse" not in told
+    with pytest.raises(ValidationError) as refused:  # as the page's processes read them: the error is all they show
+        Settings()
+    assert "motdepasse" not in str(refused.value)
 
 
 def test_a_command_speaks_json_when_the_settings_say_so(tmp_path: Path, stream: io.StringIO, monkeypatch) -> None:

@@ -174,6 +174,25 @@ def test_raw_files_stay_when_what_reads_them_cannot_be_told(tmp_path: Path) -> N
     assert "Élagage en échec" in pruned(tmp_path, keep_raw_months=6)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("releases/r0009-0123456789ab/public/source_file.parquet", b"cut"),
+        ("recipes/r0009-0123456789ab.json", b""),
+        ("recipes/r0009-0123456789ab.json", b'{"other": 1}'),
+        ("raw/index.parquet", b"cut"),
+    ],
+)
+def test_what_cannot_be_read_fails_no_publication(tmp_path: Path, name: str, content: bytes) -> None:
+    receive(tmp_path, b"replaced long ago", "2020", 400)
+    receive(tmp_path, b"newest", "2020", 10)
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    told = pruned(tmp_path, keep_raw_months=6)
+    assert told.startswith("Élagage en échec : ") and str(path) in told and "À faire" in told
+
+
 def test_old_runs_go_but_not_those_that_last_made_an_asset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @dg.asset
     def first() -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,13 +18,14 @@ import dagster as dg
 import polars as pl
 import pytest
 import release_sample as sample
+from alert_servers import receiving
 from sqlalchemy.exc import OperationalError
-from vigie_runs import call
+from vigie_runs import call, unlocked
 
 from pipelines import assets, doctor, running
 from pipelines.settings import Settings
-from pipelines.stages import acquisition
-from pipelines.workspace import FAILURES, Workspace, WorkspaceError, unreadable
+from pipelines.stages import acquisition, publication
+from pipelines.workspace import FAILURES, ROOT, Workspace, WorkspaceError, unreadable
 from sources.client import Outcome
 from sources.deposits.contract import Deposited
 from sources.description import Edition, Source
@@ -406,6 +408,37 @@ def test_a_folder_that_refuses_is_told_without_a_trace(
     assert str(error) in run.text and "vigie doctor" in run.text
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("SELECT secret", {}, sqlite3.OperationalError("database disk image is malformed")),
+        OSError(28, "No space left on device"),
+        WorkspaceError("perimeters/faux.csv : attendu un code"),
+    ],
+)
+def test_what_prevents_a_run_from_beginning_is_told_to_who_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Nobody reads the terminal of a timer."""
+
+    def refused() -> list[str]:
+        raise error
+
+    monkeypatch.setattr(running, "close_dead_runs", refused)
+    with receiving("secret") as received:
+        run = call(tmp_path, "run", VIGIE_ALERTS=received.channels)
+        said = "malformed" if isinstance(error, OperationalError) else str(error)
+        assert run.code in (1, 2) and "Traceback" not in run.text and said in run.text
+        assert received.mails[0]["subject"] == "Vigie : rien de nouveau n'est publié"
+        assert said in received.text() and "SELECT" not in received.text() + run.text
+        assert call(tmp_path, "run", "--editions", "inconnue/2020", VIGIE_ALERTS=received.channels).code == 2
+        assert len(received.mails) == 1, "who types a wrong name reads the answer"
+        with unlocked():
+            Workspace(Settings(data=tmp_path)).lock()
+            held = call(tmp_path, "run", VIGIE_ALERTS=received.channels)
+        assert held.code == 2 and "déjà utilisé" in held.text and len(received.mails) == 1, "another run goes on"
+
+
 @pytest.fixture
 def published(tmp_path: Path) -> Workspace:
     """A folder with a small release and one stored body."""
@@ -495,6 +528,54 @@ def test_the_doctor_finds_altered_releases_spoiled_files_and_leftovers(published
     assert ".2020.parquet.1.tmp" in found["Restes"].told
     assert "runs.db abîmé" in found["Historique Dagster"].told
     assert "faux.yaml" in found["Déclarations"].told
+
+
+def test_the_doctor_goes_on_past_what_it_cannot_look_at(published: Workspace) -> None:
+    (published.data / "raw" / "index.parquet").write_bytes(b"cut")
+    found = wrong(published)
+    assert found["Magasin brut"].level == "à corriger" and "restaurer raw/index.parquet" in found["Magasin brut"].action
+    assert "RawStoreError" in found["Horloge"].told
+    run = call(published.data, "doctor")
+    assert run.code == 1 and "Traceback" not in run.text and "vigie.duckdb" in run.text
+
+
+def test_the_doctor_knows_the_variables_of_other_parts(published: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIE_ALERTS", "json://localhost")
+    storage = (ROOT / "docs/deploiement/postgresql/dagster.yaml").read_text(encoding="utf-8")
+    names = re.findall(r"env: (VIGIE_POSTGRES_\w+)", storage)
+    assert len(names) == 5
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    assert "Réglages" not in wrong(published)
+
+
+def test_the_doctor_erases_no_deposit(published: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is ahead would end every retention."""
+
+    def erased(_: Workspace) -> list[str]:
+        raise AssertionError("a deposit was erased")
+
+    monkeypatch.setattr("pipelines.stages.publication.erase_ended", erased)
+    core = published.core("essai", "2020")
+    core.parent.mkdir(parents=True)
+    core.with_name(".2020.parquet.1.tmp").touch()
+    mend = wrong(published)["Restes"].mend
+    assert mend is not None
+    with unlocked():
+        mend()
+    assert "Restes" not in wrong(published)
+    with unlocked(), pytest.raises(AssertionError):
+        publication.prepare(published)
+
+
+def test_a_release_whose_table_cannot_be_read_is_named(published: Workspace) -> None:
+    latest = Releases(published.data).latest()
+    assert latest is not None
+    latest.path("release").chmod(0o644)
+    latest.path("release").write_bytes(b"cut")
+    run = call(published.data, "run")
+    assert run.code == 1 and "Traceback" not in run.text, run.text
+    assert f"{latest.release_id} la refait" in run.text and "vigie doctor" in run.text
 
 
 def test_the_doctor_finds_the_machine_wrong(published: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

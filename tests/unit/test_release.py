@@ -137,6 +137,9 @@ def test_history_and_rollback(published: Callable[..., Releases]) -> None:
     assert_consistent(releases, first.release_id)
     assert query(releases.database, "SELECT count(*) FROM release") == [(1,)]
     assert releases.recover() == []  # the newer release was left on purpose
+    first.folder.chmod(0o700)  # as one that was made again, and put there by hand
+    releases.rollback(first.release_id)
+    assert first.folder.stat().st_mode & 0o777 == 0o755
 
     third = sample.publish(releases, digest=OTHER)
     assert (third.release_id, third.previous_id) == ("r0003-fedcba987654", first.release_id)

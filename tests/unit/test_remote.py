@@ -23,6 +23,7 @@ from rich.console import Console
 from vigie_runs import unlocked
 
 from pipelines.deciding import approve
+from pipelines.running import roll_back
 from pipelines.settings import Settings
 from pipelines.stages import publication
 from pipelines.workspace import Workspace
@@ -240,3 +241,24 @@ def test_an_approved_release_is_sent_too(
     assert code == 2 and latest is not None and latest.release_id == second != first
     assert f"{second} est publiée ici, mais pas envoyée" in err.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     assert_whole(open_store(url), first)
+
+
+def test_going_back_is_sent_too(published: Callable[..., Releases], url: str) -> None:
+    """Partners must not go on reading figures that were withdrawn here."""
+    releases = published(OTHER)
+    first, second = releases.list()
+    push(second, open_store(url))
+
+    def back(address: str | None) -> tuple[int, str]:
+        err = StringIO()
+        workspace = Workspace(Settings(data=releases.data, remote=address))
+        with unlocked():
+            code = roll_back(workspace, first.release_id, Console(file=StringIO()), Console(file=err, width=400))
+        return code, err.getvalue()
+
+    code, told = back("s3://absent/observatoire")
+    assert code == 2 and f"{first.release_id} est publiée ici, mais pas envoyée" in told
+    assert_whole(open_store(url), second.release_id)
+    assert back(url) == (0, "")
+    assert_whole(open_store(url), first.release_id)
+    assert back(None) == (0, "")

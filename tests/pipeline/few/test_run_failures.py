@@ -169,8 +169,10 @@ def test_a_source_that_was_never_good_is_absent_with_its_reason(
 
 def test_an_impossible_figure_stops_the_publication(copied: Callable[..., Path], small: dict[str, str]) -> None:
     """Readable, but no rate is above 100: the checks say which, and still say so afterwards."""
-    data, small = copied(), small | {"VIGIE_YEARS": "2018"}
+    data, whole, small = copied(), small, small | {"VIGIE_YEARS": "2018"}
     before = os.readlink(data / "releases" / "latest")
+    path = site(data) / "www.insee.fr" / "fr" / "statistiques" / "fichier" / FILOSOFI_2018[0]
+    good = path.read_bytes()
     change(data, (FILOSOFI_2018[0], "cc_filosofi_2018_DEP-geo2021.CSV"), cell(2, "TP6018", "140"))
     run = call(data, "run", **small)
     place = "insee_filosofi_cc/2018-csv/DEP/2018/tp60"
@@ -180,6 +182,10 @@ def test_an_impossible_figure_stops_the_publication(copied: Callable[..., Path],
     assert "en échec critique" in told.text and "rev_tp60" in told.text
     status = call(data, "status", "--offline", **small)
     assert "critical core_values.below_maximum" in status.text
+    path.write_bytes(good)
+    again = call(data, "run", **whole)
+    assert again.code == 0 and "rien de nouveau n'est publié" in again.text, again.text
+    assert "critical" not in call(data, "status", "--offline", **whole).text, "it is over"
 
 
 # --- kill -9
