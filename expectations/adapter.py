@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "600MB"
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB for checks: bounded memory, no progress bar in logs, no extension download."""
+def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB for checks: bounded memory, no progress bar in logs, no extension download.
+
+    scratch: a private folder for what does not fit in memory; without one, a check that needs it is not computed.
+    """
     con = duckdb.connect()
+    con.execute(f"SET temp_directory = '{scratch or ''}'")
     con.execute(f"SET memory_limit='{MEMORY_LIMIT}'")
     con.execute("SET enable_progress_bar=false")
     con.execute("SET autoinstall_known_extensions=false")

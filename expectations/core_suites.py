@@ -134,7 +134,7 @@ def _cells(bounds: Bounds) -> Summary:
         key="concat_ws('/', level, code, year, variable)",
         violations=(
             *VALUE_RULES,
-            _present("code", "level", "year"),
+            _present("code", "level", "year", "variable", "obs_status", "conf_status"),
             Violation(
                 "key_unique",
                 "concat_ws('/', level, code, year, variable) IN (SELECT concat_ws('/', level, code, year, variable) "
@@ -335,7 +335,11 @@ def _iris() -> Summary:
         by={"type": "type"},
         key="code",
         violations=(
-            _unique("code"),
+            Violation(  # in the whole list: the same code may be given two types
+                "key_unique",
+                "code IN (SELECT code FROM {table} GROUP BY code HAVING count(*) > 1)",
+                "une seule ligne par code",
+            ),
             _known("type", ("H", "A", "D", "Z")),
             _present("name"),
             _format("code", CODES["IRIS"], "9 caractères"),

@@ -283,6 +283,7 @@ def _summed(variable: str, rule: Rule) -> list[pl.Expr]:
     elif rule.kind == "weighted":
         made = {
             "weight": w,
+            "weighed": w.is_not_null(),
             "some": pl.when(value.is_not_null()).then(w),
             "mass": w * value,
             "low": w * low,
@@ -310,7 +311,8 @@ def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.
     """(rebuilt, lower, upper, known_share) of a territory.
 
     sum: masked members hold from 0 to `unknown_most`. weighted: unknown rates run from 0 to 100, and members
-    without a weight share what remains of the territory's own published weight. range: between the smallest
+    without a weight share what remains of the territory's own published weight; where it has none, nothing can be said.
+    range: between the smallest
     and the largest member, which holds of a quantile as of a rate.
     """
 
@@ -321,8 +323,14 @@ def _combined(variable: str, rule: Rule) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.
         return part("sum"), part("low"), part("high"), part("known") / pl.col("members")
     total = pl.col(f"{rule.weight}:total") if rule.weight else pl.lit(None, pl.Float64)
     if rule.kind == "weighted":
-        rest = pl.max_horizontal(total - part("weight"), 0.0)
+        rest = (
+            pl.when(total.is_not_null())
+            .then(pl.max_horizontal(total - part("weight"), 0.0))
+            .when(part("weighed") == pl.col("members"))
+            .then(0.0)
+        )
         everyone = part("weight") + rest
+        everyone = pl.when(everyone > 0).then(everyone)
         rebuilt = part("mass") / part("some")
         return (
             rebuilt,

@@ -37,6 +37,10 @@ FAILURES = {  # what went wrong with an edition, as a release tells it: no word 
     "raw": "non reçue : le site n'a pas répondu, ou a servi autre chose qu'un fichier de données",
     "core": "reçue, mais illisible : le fichier n'est plus celui que la description annonce",
 }
+PUBLISHING = (  # what decides a figure, and what fills the table `reconciliation`
+    *("sources", "methods", "warehouse", "pipelines/stages"),
+    *("expectations/editions.py", "expectations/reconciliation.yaml"),
+)
 NOT_RUN = "étape non exécutée"  # how the message begins of a step that failed because another one had
 
 
@@ -237,8 +241,8 @@ class Workspace:
 
     @cached_property
     def code_digest(self) -> str:
-        """Digest of everything of ours that decides a figure: sources, methods, warehouse, stages."""
-        return digest_of_tree(ROOT / room for room in ("sources", "methods", "warehouse", "pipelines/stages"))
+        """Digest of everything of ours that decides what is published."""
+        return digest_of_tree(ROOT / room for room in PUBLISHING)
 
     @cached_property
     def parser_digest(self) -> str:
@@ -297,12 +301,13 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def digest_of_tree(folders: Iterable[Path]) -> str:
-    """Digest of the Python, YAML, SQL and TSV files below the folders, by relative path and content."""
+def digest_of_tree(places: Iterable[Path]) -> str:
+    """Digest of files, and of the Python, YAML, SQL and TSV files below folders, by relative path and content."""
     total = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".yaml", ".sql", ".tsv"}):
-            total.update(str(path.relative_to(folder.parent)).encode())
+    for place in places:
+        below = sorted(p for p in place.rglob("*") if p.suffix in {".py", ".yaml", ".sql", ".tsv"})
+        for path in [place] if place.is_file() else below:
+            total.update(str(path.relative_to(place.parent)).encode())
             total.update(path.read_bytes())
     return total.hexdigest()
 

@@ -919,6 +919,9 @@ def _compare(known: RawFile, headers: Mapping[str, str], *, same_site: bool) -> 
         if tag == known.etag:
             return "unchanged", f"inchangée depuis le {date}"
         return "newer", f"le contenu diffère de celui du {date}"
+    changed = headers.get("Last-Modified")
+    if same_site and known.last_modified and changed not in (None, known.last_modified):
+        return "newer", f"le site dit une autre date que le {date}"
     size = headers.get("Content-Length", "")
     if not size.isdigit():
         return "newer", f"peut-être différente de celle du {date} : le site ne dit ni version ni taille"

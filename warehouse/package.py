@@ -40,7 +40,8 @@ def write_package(public: Path, release_id: str, notice: str | None = None) -> N
 
 def datapackage(public: Path, release_id: str, notice: str | None = None) -> dict[str, Any]:
     """The Data Package (Frictionless) descriptor of a release's folder."""
-    sources = pl.read_parquet(public / "source_file.parquet").select("title", "producer").unique().sort("title")
+    named = ("title", "producer")
+    sources = pl.read_parquet(public / "source_file.parquet").select(named).unique().sort(named)
     resources = [_parquet_resource(table) for table in TABLES.values()]
     resources += [_csv_resource(table) for table in TABLES.values() if table.csv]
     description = "Indicateurs de pauvreté et de conditions de vie des territoires, sources publiques."

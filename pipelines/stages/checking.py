@@ -34,6 +34,7 @@ from warehouse.catalogue import load_catalogue
 from warehouse.models import TABLES
 
 DISCLOSURE = "disclosure"
+SCRATCH = "checks.duckdb.tmp"  # of the stage: what checks spill
 CORE: tuple[str, ...] = (
     "core_values",
     "core_values_rows",
@@ -64,7 +65,7 @@ def check_folder(workspace: Workspace, folder: Path, run: Run, *, previous: Path
         name: _relation(folder / f"{name}.parquet") for name in TABLES if (folder / f"{name}.parquet").exists()
     }
     narrowed = workspace.settings.years is not None
-    connection = connect()
+    connection = connect(workspace.stage(SCRATCH))
     try:
         return [
             *run_suites(connection, published_suites(bounds), relations, run),
@@ -118,7 +119,7 @@ def check_core(workspace: Workspace, sources: Iterable[Source]) -> list[CheckRes
 
 def read_core(workspace: Workspace, sources: Iterable[Source]) -> EditionsRead:
     """What the suites of the core frames of the sources judge; DuckDB reads it without Python's lock."""
-    connection = connect()
+    connection = connect(workspace.stage(SCRATCH))
     try:
         return read_editions(connection, core_frames(workspace, sources, _bounds(workspace)))
     finally:

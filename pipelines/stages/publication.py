@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,15 @@ import polars as pl
 
 from expectations.results import CheckResult, Run, blocking, to_frame
 from pipelines.stages import geography, restoring, told
-from pipelines.stages.checking import DISCLOSURE, check_core, check_folder, check_protection, judge_core, read_core
+from pipelines.stages.checking import (
+    DISCLOSURE,
+    SCRATCH,
+    check_core,
+    check_folder,
+    check_protection,
+    judge_core,
+    read_core,
+)
 from pipelines.stages.drifting import check_drift
 from pipelines.stages.erasing import erase_ended
 from pipelines.stages.reconciling import reconciled_lines
@@ -51,6 +60,7 @@ def put_right(workspace: Workspace) -> list[str]:
     releases = Releases(workspace.data)
     done = releases.recover()
     told.recover(workspace.told, [r.release_id for r in releases.list()])
+    shutil.rmtree(workspace.stage(SCRATCH), ignore_errors=True)
     left = [p for folder in ("core", "stage") for p in sweep(workspace.data / folder)] + workspace.store.sweep()
     if left:
         done.append(f"{len(left)} fichier(s) temporaire(s) d'une exécution interrompue, supprimé(s)")

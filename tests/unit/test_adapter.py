@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -62,6 +63,17 @@ def run(frame: pl.DataFrame, suite: Suite = SUITE):
 
 def failed(results):
     return {r.check_id.split(".", 1)[1]: r for r in results if not r.passed}
+
+
+def test_what_a_check_spills_stays_in_the_folder_given(tmp_path: Path) -> None:
+    """Not in the current one, which may be read only, and is not private."""
+    for scratch, expected in ((tmp_path / "own", str(tmp_path / "own")), (None, "")):
+        with adapter.connect(scratch) as con:
+            assert con.execute("SELECT current_setting('temp_directory')").fetchall() == [(expected,)]
+    with adapter.connect(tmp_path / "own") as con:
+        con.execute("SET memory_limit = '20MB'")
+        con.execute("CREATE TABLE t AS SELECT range AS a, hash(range) AS b FROM range(3000000)")
+        assert list((tmp_path / "own").iterdir())
 
 
 def test_a_good_frame_passes_everything_in_the_order_of_the_declaration() -> None:

@@ -19,7 +19,7 @@ import pytest
 from loopback import HOST, HTML, TABLE, Site, client_of
 
 from sources import client as client_module
-from sources.client import Client, DirectoryAdapter, Outcome
+from sources.client import Client, DirectoryAdapter, Outcome, _compare
 from sources.description import Edition, Member, Source
 from sources.errors import (
     AcquisitionError,
@@ -29,7 +29,7 @@ from sources.errors import (
     NotPublishedError,
     SourceError,
 )
-from sources.raw_store import TEMPORARY, Partial, RawStore
+from sources.raw_store import TEMPORARY, Partial, RawFile, RawStore
 
 
 def ask(
@@ -637,6 +637,19 @@ def test_probe_tells_what_is_newer_without_downloading(site: Site, store: RawSto
     assert kinds == ["not_published", "unreachable", "newer"]
     assert [s.method for s in site.seen[-2:]] == ["HEAD", "GET"], "GET where HEAD is not allowed"
     assert store.history().height == 1
+
+
+def test_probe_hears_a_date_that_changes_under_the_same_size() -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    before, after = "Fri, 02 Jan 2026 00:00:00 GMT", "Mon, 02 Feb 2026 00:00:00 GMT"
+    known = RawFile("s", "2020", "https://a", "https://a", at, None, before, "0" * 64, 10, "L", "P")
+
+    def told(date: str | None, *, same_site: bool = True) -> str:
+        headers = {"Content-Length": "10"} | ({"Last-Modified": date} if date else {})
+        return _compare(known, headers, same_site=same_site)[0]
+
+    assert (told(before), told(None), told(after)) == ("unchanged", "unchanged", "newer")
+    assert told(after, same_site=False) == "unchanged", "the date of a mirror is its own"
 
 
 def test_probe_without_validators_compares_sizes(site: Site, store: RawStore) -> None:

@@ -218,6 +218,23 @@ def test_a_comparison_is_the_same_to_the_last_decimal_whatever_the_order_of_the_
         assert again.equals(first)
 
 
+@pytest.mark.parametrize("weights", [(None, None, None), (100.0, None, None)])
+def test_nothing_is_said_of_a_rate_whose_weights_are_not_known(weights: tuple[float | None, ...]) -> None:
+    """15 is a mean of 10 and 20: it must not be accused because nobody says how many people they are."""
+    own = [("COM", "01001"), ("COM", "01002"), ("DEP", "01")]
+    known = [(*place, "nb_pers", w) for place, w in zip(own, weights, strict=True) if w is not None]
+    values = pl.concat([communes("tp60", 10, 20, 15), figures(*known)])
+    row = judged(values, RATE, "tp60")
+    assert (row["compared"], row["inside"]) == (False, None)
+
+
+def test_of_members_that_all_have_a_weight_nothing_is_missing() -> None:
+    people = figures(*(("COM", code, "nb_pers", 50.0) for code in ("01001", "01002")))
+    for published, inside in ((15, True), (12, False)):
+        values = pl.concat([communes("tp60", 10, 20, published), people])
+        assert judged(values, RATE, "tp60")["inside"] is inside
+
+
 WRONG = communes("pop", 10, 20, 31)
 KNOWN = Known("s", "2018", "DEP", ("pop",), ("01",), "commune oubliée par le producteur")
 

@@ -513,6 +513,7 @@ ALSO: dict[tuple[str, str], set[str]] = {
     ("core_values", "value_finite"): {"below_maximum"},  # infinity is above any maximum
     ("core_income", "median_between_deciles"): {"deciles_monotone"},  # the median is the fifth decile
     ("core_income", "not_empty"): {"median_present"},  # no row, no median
+    ("core_values", "declared_min_present"): {"code_present"},  # no name, hence no declared range
     ("core_values", "not_empty"): {"declared_min_present"},  # no variable, no declared range
     ("observation_values", "not_empty"): {"declared_min_present"},
     ("observation_values", "indicator_id_present"): {"declared_min_present"},  # no name, no declared range
@@ -554,6 +555,21 @@ def test_each_expectation_fails_on_data_that_must_fail_it_and_only_it(suite: Sui
     found = next(r for r in results if r.check_id == f"{suite.name}.{expect.name}")
     assert found.severity == expect.severity
     assert found.rows_failed is None or found.rows_failed > 0
+
+
+def test_an_iris_listed_under_two_types_is_found() -> None:
+    suite, good = SUITES["core_iris"], GOOD["insee_iris"]
+    other = good.head(1).with_columns(type=pl.when(pl.col("type") == "H").then(pl.lit("A")).otherwise(pl.lit("H")))
+    failed = {r.check_id for r in answers(suite, pl.concat([good, other])) if not r.passed}
+    assert failed == {"core_iris.key_unique"}
+
+
+@pytest.mark.parametrize("column", ["variable", "obs_status", "conf_status"])
+def test_a_figure_without_a_status_or_a_name_is_found(column: str) -> None:
+    good = GOOD["insee_filosofi_cc"]
+    empty = pl.when(pl.int_range(pl.len()) > 0).then(column).cast(good.schema[column]).alias(column)
+    failed = {r.check_id for r in answers(SUITES["core_values"], good.with_columns(empty)) if not r.passed}
+    assert "core_values.code_present" in failed
 
 
 def test_every_expectation_has_a_spoiler_and_every_spoiler_an_expectation() -> None:
