@@ -99,14 +99,15 @@ def reconcile_edition(values: pl.DataFrame, members: pl.DataFrame, rules: Mappin
     """
     present = set(values["variable"].unique().cast(pl.String))
     rules = {variable: rule for variable, rule in rules.items() if variable in present}
-    cells = _informative(values, _needed(rules))
-    links = _links(members, cells.select("level", "code").unique(maintain_order=True))
-    at_once = max(1, LARGEST // max(1, links.height))
+    places = _informative(values.lazy(), _needed(rules)).select("level", "code").unique().collect()
+    links = _links(members, places.cast(pl.String).sort("level", "code"))
+    alone = links.is_empty()  # an edition of communes: its ratios are compared, all the rules say how it rounds
+    named = [(variable, rule) for variable, rule in rules.items() if rule.kind == "ratio" or not alone]
+    at_once = max(1, LARGEST // max(1, links.height, places.height))
     parts = [pl.DataFrame(schema=DETAILS)]
-    named = list(rules.items())
     for first in range(0, len(named), at_once):
         some = dict(named[first : first + at_once])
-        parts += _reconciled(_wide(cells, _needed(some), rules), links, some)
+        parts += _reconciled(_wide(_text(values, _needed(some)), _needed(some), rules), links, some)
     return pl.concat(parts).sort("variable", "level", "code", "year", "member_level")
 
 
@@ -133,11 +134,16 @@ def _needed(rules: Mapping[str, Rule]) -> list[str]:
     return sorted(n for n in needed if n)
 
 
-def _informative(values: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The cells of these variables that say something, codes as text."""
+def _informative(values: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    """The cells of these variables that say something."""
     told = pl.any_horizontal(pl.col("value", "lower", "upper").is_not_null())
+    return values.filter(pl.col("variable").cast(pl.String).is_in(names), told)
+
+
+def _text(values: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The same, codes as text."""
     text = pl.col("level", "code", "variable").cast(pl.String)
-    return values.filter(pl.col("variable").cast(pl.String).is_in(names), told).with_columns(text)
+    return _informative(values.lazy(), names).with_columns(text).collect()
 
 
 KEY = ["level", "code", "year"]
@@ -147,11 +153,10 @@ LARGEST = 30_000_000  # links between territories and their members, times varia
 
 def _wide(cells: pl.DataFrame, names: Sequence[str], rules: Mapping[str, Rule]) -> pl.DataFrame:
     """One row per territory and year; per variable of `names` its value and, as `:low` and `:high`, what it can have
-    been before rounding. Bounds are certain as they are read."""
-    own = cells.filter(pl.col("variable").is_in(names))
-    wide = own.select(KEY).unique().sort(KEY).with_row_index("row")
-    of = own.join(wide, on=KEY, maintain_order="left").partition_by("variable", as_dict=True)
-    nothing = own.clear().with_columns(row=pl.lit(0, pl.UInt32))
+    been before rounding. Bounds are certain as they are read. cells: those of these variables, codes as text."""
+    wide = cells.select(KEY).unique().sort(KEY).with_row_index("row")
+    of = cells.join(wide, on=KEY, maintain_order="left").partition_by("variable", as_dict=True)
+    nothing = cells.clear().with_columns(row=pl.lit(0, pl.UInt32))
     columns: list[pl.Series] = []
     for name in names:
         known = of.get((name,), nothing)

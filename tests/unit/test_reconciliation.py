@@ -171,6 +171,9 @@ def test_a_ratio_is_checked_against_its_published_parts_at_every_level() -> None
     both = figures(("DEP", "01", "d9", 40000), ("DEP", "01", "d1", 10000))
     assert judged(pl.concat([both, figures(("DEP", "01", "rd", 4.0))]), rules, "rd")["inside"]
     assert not judged(pl.concat([both, figures(("DEP", "01", "rd", 4.1))]), rules, "rd")["inside"]
+    exact = rules | {"rd": Rule("ratio", parts=("d9", "d1"))}  # the rounding of its parts alone: 4 ± 0.0025
+    assert judged(pl.concat([both, figures(("DEP", "01", "rd", 4.002))]), exact, "rd")["inside"]
+    assert not judged(pl.concat([both, figures(("DEP", "01", "rd", 4.003))]), exact, "rd")["inside"]
 
 
 def test_a_level_is_compared_with_the_level_below_that_covers_it() -> None:
